@@ -1,0 +1,1 @@
+"""Machine specifications: schema, loader and one YAML per machine."""

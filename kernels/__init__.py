@@ -1,0 +1,1 @@
+"""Triton kernels, their naive references and the tracer."""

@@ -1,0 +1,1 @@
+"""Mapping, Program tree, Evaluation and one lowering for each kind of machine."""

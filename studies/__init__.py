@@ -1,0 +1,1 @@
+"""Command line, sweeps, plots and one folder for each reproduced paper."""

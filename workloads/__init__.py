@@ -1,0 +1,1 @@
+"""Einsum cascades, model shapes, traces and the workloads made of them."""
