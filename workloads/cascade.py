@@ -1,7 +1,8 @@
-"""Extended-Einsum cascades as frozen values: accesses, expressions, reductions, carried ranks, operation counts.
+"""Extended-Einsum cascades as frozen values: accesses, expressions, reductions, carried ranks, counts.
 
 Modelled: what is computed, over which ranks, in which dependency order. Not modelled: loop order, storage,
-precision and sparsity, which belong to the mapping and the workload. The notation is documented in ``einsum.lark``.
+precision and sparsity, which belong to the mapping and the workload. The notation is documented in
+``einsum.lark``.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """One coordinate of an access: ``m1``, ``m1+1`` (offset 1), or ``last``, the value after the whole rank."""
+    """One coordinate of an access: ``m1``, ``m1+1`` (offset 1), or ``last``, the value after the rank."""
 
     rank: str
     offset: int = 0
@@ -36,7 +37,7 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """A tensor at coordinates; ``column`` is where it stands in the Einsum's text, for error messages only."""
+    """A tensor at coordinates; ``column`` is where it stands in the Einsum's text, for errors only."""
 
     tensor: str
     indices: tuple[Index, ...]
@@ -85,7 +86,7 @@ class Call:
         return f"{left_text} {operator.symbol} {_bracketed(right, level + 1)}"
 
 
-Expression: TypeAlias = Union[Access, Constant, Call]  # noqa: UP007 - a forward reference rules out the operator
+Expression: TypeAlias = Union[Access, Constant, Call]  # noqa: UP007 - evaluated before Call.operands is
 
 
 def _bracketed(expression: Expression, least: int) -> str:
@@ -95,7 +96,7 @@ def _bracketed(expression: Expression, least: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Reduction:
-    """Reduction of ``ranks`` by ``add``, ``max``, ``min`` or ``kth`` (then ``argument`` is k, counted from the largest)."""
+    """Reduction of ``ranks`` by ``add``, ``max``, ``min`` or ``kth``, the ``argument``-th largest."""
 
     operator: str
     ranks: tuple[str, ...]
@@ -159,8 +160,9 @@ class Einsum:
     def operations(self) -> tuple[Operation, ...]:
         """Every map operator, innermost first, then every reduction, with the ranks each runs over.
 
-        A map operator runs once per point of the ranks of its own operands, whatever surrounds it; a reduction runs
-        once per value entering it (n values cost n operations: the first is folded into the initial value).
+        A map operator runs once per point of the ranks of its own operands, whatever surrounds it; a
+        reduction runs once per value entering it (n values cost n operations: the first is folded into the
+        initial value).
         """
         left = self.ranks
         found = [
@@ -216,8 +218,8 @@ class Carried:
 class Cascade:
     """A checked sequence of Einsums in program order, with what it assumes and where it comes from.
 
-    ``ranks`` maps each rank to its meaning. ``partition`` splits a rank into ranks, outermost first
-    (``m: (m1, m0)`` means coordinate ``m = m1 * size(m0) + m0``). ``outputs`` defaults to the tensors nobody reads.
+    ``ranks`` maps each rank to its meaning. ``partition`` splits a rank into ranks, outermost first (``m:
+    (m1, m0)`` means coordinate ``m = m1 * size(m0) + m0``). ``outputs`` defaults to the tensors nobody reads.
 
     Raises
     ------
@@ -270,11 +272,11 @@ class Cascade:
         return 1 - offsets[0] if offsets else 0
 
     def graph(self) -> nx.DiGraph[str]:
-        """Dataflow: one node per tensor, which also stands for the Einsum that makes it, one edge per operand.
+        """Dataflow: one node per tensor (and for the Einsum that makes it), one edge per operand.
 
-        Nodes carry ``kind`` (``input`` or ``einsum``), ``ranks`` and ``einsum`` (None for inputs). Edges carry
-        ``accesses`` (in order of appearance), ``distances`` (sorted; 1 is the value of the previous iteration of the
-        carried rank) and ``last`` (True where the final value is read).
+        Nodes carry ``kind`` (``input`` or ``einsum``), ``ranks`` and ``einsum`` (None for inputs). Edges
+        carry ``accesses`` (in order of appearance), ``distances`` (sorted; 1 is the value of the previous
+        iteration of the carried rank) and ``last`` (True where the final value is read).
         """
         import networkx as nx
 
@@ -298,7 +300,9 @@ class Cascade:
             row = counts.setdefault(einsum.name, {})
             for operation in einsum.operations:
                 count = operation.count(sizes)
-                row[operation.operator] = row[operation.operator] + count if operation.operator in row else count
+                row[operation.operator] = (
+                    row[operation.operator] + count if operation.operator in row else count
+                )
         return counts
 
 

@@ -1,4 +1,4 @@
-"""Checks of a whole cascade: names, ranks, order of definition, reductions, recurrences. Finds all problems at once."""
+"""Checks of a whole cascade: names, ranks, order, reductions, recurrences; finds all problems at once."""
 
 from __future__ import annotations
 
@@ -87,7 +87,9 @@ def _carried(cascade: Cascade) -> Iterator[Problem]:
         if math.isnan(carried.initial):
             yield Problem("the initial value is not a number", path=path)
         if carried.rank not in cascade.ranks:
-            yield Problem(f"rank '{carried.rank}' is not defined{nearest(carried.rank, cascade.ranks)}", path=path)
+            yield Problem(
+                f"rank '{carried.rank}' is not defined{nearest(carried.rank, cascade.ranks)}", path=path
+            )
         elif name not in outputs:
             yield Problem(f"no Einsum defines '{name}'{nearest(name, outputs)}", path=path)
         elif not any(i.rank == carried.rank and i.offset == 1 for i in outputs[name].indices):
@@ -122,7 +124,10 @@ def _output(cascade: Cascade, place: int, einsum: Einsum) -> Iterator[tuple[str,
     for index in output.indices:
         if index.offset and (carried is None or index.rank != carried.rank):
             message = f"'{output}' carries rank '{index.rank}' but '{einsum.name}' has no initial value"
-            yield f"{message}; expected carried: {einsum.name}: {{rank: {index.rank}, initial: ...}}", output.column
+            yield (
+                f"{message}; expected carried: {einsum.name}: {{rank: {index.rank}, initial: ...}}",
+                output.column,
+            )
         elif index.offset > 1:
             yield f"'{output}' must carry one step: {index.rank}+1", output.column
 
@@ -148,7 +153,10 @@ def _operand(cascade: Cascade, place: int, einsum: Einsum, access: Access) -> It
     found = tuple(index.rank for index in access.indices)
     if len(found) != len(expected):
         wanted = f"{access.tensor}[{','.join(expected)}]"
-        yield f"'{access.tensor}' has {len(expected)} rank(s), not {len(found)}; expected {wanted}", access.column
+        yield (
+            f"'{access.tensor}' has {len(expected)} rank(s), not {len(found)}; expected {wanted}",
+            access.column,
+        )
         return
     if found != expected:
         yield f"'{access}' does not match {access.tensor}[{','.join(expected)}]", access.column
@@ -165,8 +173,10 @@ def _operand(cascade: Cascade, place: int, einsum: Einsum, access: Access) -> It
 def _too_early(cascade: Cascade, einsum: Einsum, access: Access, defined: int) -> str:
     import networkx as nx
 
-    needs = nx.DiGraph()
-    needs.add_edges_from((e.name, o.tensor) for e in cascade.einsums for o in e.operands if _needs_now(cascade, o))
+    needs: nx.DiGraph[str] = nx.DiGraph()
+    needs.add_edges_from(
+        (e.name, o.tensor) for e in cascade.einsums for o in e.operands if _needs_now(cascade, o)
+    )
     if access.tensor == einsum.name or nx.has_path(needs, access.tensor, einsum.name):
         path = nx.shortest_path(needs, access.tensor, einsum.name)
         return f"the cascade is cyclic: {' needs '.join([einsum.name, *path])}"
@@ -204,7 +214,9 @@ def _unused(cascade: Cascade) -> Iterator[Problem]:
         ("inputs", cascade.inputs, read),
         ("constants", cascade.constants, constants),
     ):
-        yield from (Problem(f"'{name}' is never used", path=f"{section}.{name}") for name in names if name not in used)
+        yield from (
+            Problem(f"'{name}' is never used", path=f"{section}.{name}") for name in names if name not in used
+        )
     for name in cascade.outputs:
         if name not in made:
             yield Problem(f"no Einsum defines '{name}'{nearest(name, made)}", path="outputs")
@@ -220,8 +232,10 @@ def recurrences(cascade: Cascade) -> tuple[tuple[str, ...], ...]:
     graph = cascade.graph()
     order = {einsum.name: place for place, einsum in enumerate(cascade.einsums)}
     loops = [part for part in nx.strongly_connected_components(graph) if len(part) > 1]
-    loops += [{name} for name in nx.nodes_with_selfloops(graph)if not any(name in part for part in loops)]
-    return tuple(sorted((tuple(sorted(part, key=order.__getitem__)) for part in loops), key=lambda p: order[p[0]]))
+    loops += [{name} for name in nx.nodes_with_selfloops(graph) if not any(name in part for part in loops)]
+    return tuple(
+        sorted((tuple(sorted(part, key=order.__getitem__)) for part in loops), key=lambda p: order[p[0]])
+    )
 
 
 def recurrence_problems(cascade: Cascade) -> tuple[Problem, ...]:
@@ -239,6 +253,6 @@ def recurrence_problems(cascade: Cascade) -> tuple[Problem, ...]:
             einsum = cascade.einsum(name)
             inside = [operand for operand in einsum.operands if operand.tensor in loop]
             if rank not in einsum.output.ranks or any(rank not in operand.ranks for operand in inside):
-                message = f"the cascade is cyclic: '{name}' needs all of rank '{rank}' inside the recurrence over it"
+                message = f"the cascade is cyclic: '{name}' needs all of '{rank}' inside its recurrence"
                 found.append(Problem(_shown(einsum, message, 0), path=f"einsums.{order[name]}"))
     return tuple(found)

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from dse.errors import Place, Problem, WorkloadError
+from dse import spec as files
+from dse.errors import ConfigError, Place, Problem, WorkloadError
 from dse.workloads.cascade import Carried, Cascade, Einsum
 from dse.workloads.language import parse_einsum
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+ROOM = "workloads/cascades"
 
-class CarriedSpec(BaseModel):
-    """Initial value of a tensor defined at ``rank+1`` from its value at ``rank``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class CarriedSpec(files.Spec):
+    """Initial value of a tensor defined at ``rank+1`` from its value at ``rank``: a number, -inf or inf."""
+
     rank: str
-    initial: float
+    initial: Annotated[float, Field(allow_inf_nan=True)]
 
 
-class CascadeSpec(BaseModel):
+class CascadeSpec(files.Spec):
     """One cascade: what it computes, what it leaves out and where it comes from."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     assumes: tuple[str, ...] = Field(min_length=1)
     source: str
     family: str
@@ -41,7 +42,9 @@ class CascadeSpec(BaseModel):
     outputs: tuple[str, ...] = ()
 
 
-def build_cascade(spec: CascadeSpec, name: str, locate: Callable[[str], Place | None] | None = None) -> Cascade:
+def build_cascade(
+    spec: CascadeSpec, name: str, locate: Callable[[str], Place | None] | None = None
+) -> Cascade:
     """Cascade of a validated spec; ``locate`` gives the place of a dotted path in its file.
 
     Raises
@@ -92,6 +95,21 @@ def load_cascade(source: str | Path) -> Cascade:
     WorkloadError
         With file, line, dotted path, the text and a caret.
     """
-    path = source if isinstance(source, Path) else Path(__file__).with_name("cascades") / f"{source}.yaml"
-    spec = CascadeSpec.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    return build_cascade(spec, path.stem, lambda _: Place(str(path)))
+    try:
+        spec = files.load(source, CascadeSpec, ROOM)
+    except ConfigError as error:
+        raise WorkloadError(*error.problems) from None
+    return build_cascade(spec, files.origin(spec).stem, lambda path: _place(spec, path))
+
+
+def parse_cascade(text: str, name: str = "<text>") -> Cascade:
+    """Cascade of a file's text; ``name`` stands for the file in errors. Raises as ``load_cascade``."""
+    try:
+        spec = files.parse(text, CascadeSpec, name)
+    except ConfigError as error:
+        raise WorkloadError(*error.problems) from None
+    return build_cascade(spec, Path(name).stem, lambda path: _place(spec, path))
+
+
+def _place(spec: CascadeSpec, path: str) -> Place:
+    return files.place_of(spec, re.sub(r"\.(\d+)$", r"[\1]", path))

@@ -1,7 +1,7 @@
 """Parser of the Einsum notation (``einsum.lark``): one line of text to one ``Einsum``, errors with a caret.
 
-Checked here: grammar, operator names, arity of functions, constants, ``last``. What needs the whole cascade (tensors,
-ranks, order) is checked by ``cascade_check``.
+Checked here: grammar, operator names, arity of functions, constants, ``last``. What needs the whole cascade
+(tensors, ranks, order) is checked by ``cascade_check``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lark import Lark, Token, Tree
-from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+from lark.exceptions import UnexpectedCharacters, UnexpectedToken
 
 from dse.errors import Problem, WorkloadError, nearest
 from dse.workloads.cascade import Access, Call, Constant, Einsum, Expression, Index, Reduction
@@ -104,11 +104,9 @@ def _tree(text: str) -> Tree[Token]:
         column = len(text.rstrip()) if end else _column(error.token)
         raise Fault(f"{found}; expected {_expected(error.accepts or error.expected)}", column) from None
     except UnexpectedCharacters as error:
-        column = error.pos_in_stream
+        column = error.pos_in_stream or 0
         message = f"unexpected {text[column]!r}; expected {_expected(error.allowed)}"
         raise Fault(message, column) from None
-    except UnexpectedInput as error:
-        raise Fault("not an Einsum", error.pos_in_stream or 0) from None
 
 
 def _expected(terminals: set[str] | None) -> str:
@@ -154,11 +152,12 @@ class _Builder:
         return self.binary(node) if node.data == "binary" else self.call(node)
 
     def binary(self, node: Tree[Token]) -> Call:
-        left, symbol, right = node.children
+        left, right = node.children[0], node.children[2]
+        symbol = str(_token(node.children[1]))
         operands = (self.expression(left), self.expression(right))
         if symbol in {"<", "<="}:
             return Call(INFIX[symbol.replace("<", ">")].name, operands[::-1])
-        return Call(INFIX[str(symbol)].name, operands)
+        return Call(INFIX[symbol].name, operands)
 
     def call(self, node: Tree[Token]) -> Call:
         name = _token(node.children[0])
@@ -233,6 +232,8 @@ def _token(node: Tree[Token] | Token) -> Token:
 
 def _negated(operand: Expression) -> Expression:
     # A sign before a literal belongs to the number, so that -inf and -1 are constants, not operations.
-    if isinstance(operand, Constant) and (operand.name == "inf" or operand.name[0].isdigit() or operand.name[0] == "."):
+    if isinstance(operand, Constant) and (
+        operand.name == "inf" or operand.name[0].isdigit() or operand.name[0] == "."
+    ):
         return Constant(f"-{operand.name}", -operand.value)
     return Call("negate", (operand,))

@@ -1,8 +1,8 @@
 """Numeric interpreter: executes a cascade on small float64 tensors, as the meaning of its Einsums.
 
-Modelled: values, carried ranks in order from their initial value. Not modelled: rounding to a narrower precision, and
-any order of summation other than numpy's. An Einsum is vectorised over all its ranks but the one being carried.
-Overflow is not hidden: it shows as inf or nan in the result, as IEEE arithmetic says.
+Modelled: values, carried ranks in order from their initial value. Not modelled: rounding to a narrower
+precision, and any order of summation other than numpy's. An Einsum is vectorised over all its ranks but the
+one being carried. Overflow is not hidden: it shows as inf or nan in the result, as IEEE arithmetic says.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def execute(
     Returns
     -------
     dict
-        float64 arrays in the rank order of ``cascade.tensors``; a carried tensor has one more entry than its rank,
-        the initial value first.
+        float64 arrays in the rank order of ``cascade.tensors``; a carried tensor has one more entry than its
+        rank, the initial value first.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def _order(cascade: Cascade, loops: Mapping[str, tuple[str, ...]]) -> list[str]:
     import networkx as nx
 
     steps = {einsum.name: loops.get(einsum.name, (einsum.name,))[0] for einsum in cascade.einsums}
-    graph = nx.DiGraph()
+    graph: nx.DiGraph[str] = nx.DiGraph()
     graph.add_nodes_from(steps.values())
     for einsum in cascade.einsums:
         for operand in einsum.operands:
@@ -112,7 +112,7 @@ class _Run:
     values: dict[str, Array] = field(default_factory=dict)
 
     def whole(self, einsum: Einsum) -> None:
-        """Execute an Einsum over all its ranks at once; a carried one only reads others, so this is its history."""
+        """Execute an Einsum over all its ranks at once; of a carried one this is the history."""
         result = self.result(einsum, {})
         carried = self.cascade.carried.get(einsum.name)
         if carried:
@@ -154,7 +154,11 @@ class _Run:
         return values
 
     def contraction(
-        self, factors: tuple[Access, ...], axes: tuple[str, ...], reduced: tuple[str, ...], fixed: Mapping[str, int]
+        self,
+        factors: tuple[Access, ...],
+        axes: tuple[str, ...],
+        reduced: tuple[str, ...],
+        fixed: Mapping[str, int],
     ) -> tuple[Array, tuple[str, ...]]:
         """Sum of a product of tensors, without the product over all ranks in memory."""
         kept = tuple(rank for rank in axes if rank not in reduced)
@@ -162,7 +166,8 @@ class _Run:
         for access in factors:
             array, ranks = self.operand(access, fixed)
             arguments += [array, [axes.index(rank) for rank in ranks]]
-        result = np.einsum(*arguments, [axes.index(rank) for rank in kept], optimize=True)  # type: ignore[call-overload]
+        arguments.append([axes.index(rank) for rank in kept])
+        result = np.einsum(*arguments, optimize=True)  # type: ignore[call-overload]
         return np.asarray(result, dtype=np.float64), kept
 
     def operand(self, access: Access, fixed: Mapping[str, int]) -> tuple[Array, tuple[str, ...]]:

@@ -1,6 +1,7 @@
 """Map and reduction operators of the Einsum language: name, notation, arity and meaning on float64 arrays.
 
-Modelled: what an operator computes. Not modelled: what it costs; a machine file gives cycles and energy per name.
+Modelled: what an operator computes. Not modelled: what it costs; a machine file gives cycles and energy per
+name.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Operator:
 
 @dataclass(frozen=True, slots=True)
 class Reducer:
-    """One reduction operator, written ``:notation(rank, ...)``; ``parameter`` names its last argument, if any."""
+    """One reduction operator, written ``:notation(rank, ...)``; ``parameter`` names a last argument."""
 
     name: str
     notation: str
@@ -89,7 +90,7 @@ NOTATION = {reducer.name: reducer.notation for reducer in REDUCERS.values()}
 
 
 def reduce_axes(operator: str, values: Array, axes: tuple[int, ...], k: int = 0) -> Array:
-    """Reduction of ``values`` over ``axes``; ``kth`` gives the k-th largest value, 1 <= k <= elements reduced."""
+    """Reduction of ``values`` over ``axes``; ``kth`` gives the k-th largest, 1 <= k <= values reduced."""
     if operator == "add":
         return np.asarray(np.sum(values, axis=axes))
     if operator == "max":

@@ -1,11 +1,12 @@
-"""Pass analysis: how often a cascade, as written, must traverse the fibers of a rank group, and what stays live.
+"""Pass analysis: how often a cascade must traverse the fibers of a rank group, and what stays live.
 
-A rank group is a rank or the parts of a partitioned one, outermost first (``m``, or ``(m1, m0)``; ``(m0,)`` is the tile
-level). An Einsum that iterates over the whole group is an *element* Einsum, over a part of it a *summary*, over none of
-it *free*. A *barrier* lies between an operand that needs a whole fiber and the Einsum that reads it: the number of
-passes is one more than the barriers on the longest chain of element Einsums. It bounds every mapping of this cascade;
-rewriting the algebra gives another cascade. Modelled: dependencies and carried ranks. Not modelled: whether the live
-tensors fit on chip, which decides between keeping, reading again and recomputing them.
+A rank group is a rank or the parts of a partitioned one, outermost first (``m``, or ``(m1, m0)``; ``(m0,)``
+is the tile level). An Einsum that iterates over the whole group is an *element* Einsum, over a part of it a
+*summary*, over none of it *free*. A *barrier* lies between an operand that needs a whole fiber and the Einsum
+that reads it: the number of passes is one more than the barriers on the longest chain of element Einsums. It
+bounds every mapping of this cascade; rewriting the algebra gives another cascade. Modelled: dependencies and
+carried ranks. Not modelled: whether the live tensors fit on chip, which decides between keeping, reading
+again and recomputing them.
 
 Source: the taxonomy of attention by passes of FuseMax (MICRO 2024).
 """
@@ -57,7 +58,7 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class Barrier:
-    """What is live after pass ``after``; ``summaries`` are the Einsums between this pass and the next, if any."""
+    """What is live after pass ``after``; ``summaries`` are the Einsums between this pass and the next."""
 
     after: int
     live: tuple[Live, ...]
@@ -91,9 +92,10 @@ class PassAnalysis:
 def analyse_passes(cascade: Cascade, group: str | tuple[str, ...]) -> PassAnalysis:
     """Passes over a rank, a partitioned rank (by its whole name) or a tuple of ranks, outermost first.
 
-    The inner ranks of a partition are analysed inside one pass of the level above: what waits for that level's barrier
-    is its business, so ``live`` names only what one tile needs while it is being visited. ``barriers`` holds one entry
-    per barrier between passes, and one after the last pass if summaries follow it.
+    The inner ranks of a partition are analysed inside one pass of the level above: what waits for that
+    level's barrier is its business, so ``live`` names only what one tile needs while it is being visited.
+    ``barriers`` holds one entry per barrier between passes, and one after the last pass if summaries follow
+    it.
 
     Raises
     ------
@@ -102,16 +104,18 @@ def analyse_passes(cascade: Cascade, group: str | tuple[str, ...]) -> PassAnalys
     """
     ranks = _group(cascade, group)
     view = _view(cascade, ranks)
-    passes = max((floor(view.levels[name]) for name, kind in view.kinds.items() if kind == "element"), default=0)
+    passes = max(
+        (floor(view.levels[name]) for name, kind in view.kinds.items() if kind == "element"), default=0
+    )
     rows = tuple(EinsumPass(name, kind, float(view.levels[name])) for name, kind in view.kinds.items())
     barriers = tuple(_barrier(cascade, view, after) for after in range(1, passes + 1))
-    if barriers and not (barriers[-1].summaries or barriers[-1].live):
+    if barriers and not barriers[-1].summaries:
         barriers = barriers[:-1]
     return PassAnalysis(cascade.name, ranks, passes, rows, barriers)
 
 
 def rank_groups(cascade: Cascade) -> tuple[tuple[str, ...], ...]:
-    """Groups worth analysing: each partitioned rank whole, then its inner tile levels, then the other ranks."""
+    """Groups worth analysing: each partitioned rank, its inner tile levels, then the other ranks."""
     groups: list[tuple[str, ...]] = []
     for parts in cascade.partition.values():
         groups += [parts[start:] for start in range(len(parts))]
@@ -137,7 +141,7 @@ def _kind(einsum: Einsum, group: tuple[str, ...]) -> Kind:
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """Levels of all Einsums for one group; ``visits`` are their levels at the partition level above (0 without one)."""
+    """Levels of all Einsums for one group; ``visits`` are their levels at the partition level above, or 0."""
 
     group: tuple[str, ...]
     kinds: Mapping[str, Kind]
@@ -154,14 +158,16 @@ def _view(cascade: Cascade, group: tuple[str, ...]) -> _View:
     levels: dict[str, Fraction] = {}
     for visit in sorted(set(visits.values())):
         base = max(levels.values(), default=Fraction(0))
-        levels |= _levels(cascade, [e for e in cascade.einsums if visits[e.name] == visit], kinds, group, base)
+        levels |= _levels(
+            cascade, [e for e in cascade.einsums if visits[e.name] == visit], kinds, group, base
+        )
     return _View(group, kinds, visits, levels)
 
 
 def _levels(
     cascade: Cascade, einsums: list[Einsum], kinds: Mapping[str, Kind], group: tuple[str, ...], base: Fraction
 ) -> dict[str, Fraction]:
-    """Smallest level of Einsums that start after ``base``; a fixpoint, for carried tensors are read before they are made."""
+    """Smallest level of Einsums that start after ``base``; a fixpoint, as carried tensors are read early."""
     least = {e.name: Fraction(floor(base) + 1) if kinds[e.name] == "element" else base for e in einsums}
     levels = dict(least)
     changed = True
@@ -180,7 +186,7 @@ def _after(
 ) -> Fraction:
     """Earliest level of an Einsum of this kind that reads ``access``."""
     carried = cascade.carried.get(access.tensor)
-    # The value of an earlier iteration outside the group belongs to another fiber, finished before this one starts.
+    # An earlier iteration of a rank outside the group is another fiber, finished before this one starts.
     earlier = carried is not None and carried.rank not in group and cascade.distance(access) > 0
     if earlier or access.tensor not in levels:
         return Fraction(0)
@@ -199,7 +205,9 @@ def _barrier(cascade: Cascade, view: _View, after: int) -> Barrier:
         if set(ranks) & set(view.group) and _crosses(cascade, view, tensor, after):
             kept = tuple(rank for rank in ranks if rank not in outer)
             live.append(Live(tensor, kept, reread=tensor in cascade.inputs))
-    between = [name for name, kind in view.kinds.items() if kind == "summary" and view.levels[name] == after + _HALF]
+    between = [
+        name for name, kind in view.kinds.items() if kind == "summary" and view.levels[name] == after + _HALF
+    ]
     return Barrier(after, tuple(live), tuple(between))
 
 

@@ -1,4 +1,4 @@
-"""Rank sizes of a cascade and the split of whole inputs (``K[e,m]``) into partitioned ones (``K[e,m1,m0]``)."""
+"""Rank sizes of a cascade, and whole inputs (``K[e,m]``) split into partitioned ones (``K[e,m1,m0]``)."""
 
 from __future__ import annotations
 
@@ -18,17 +18,20 @@ if TYPE_CHECKING:
 
 
 def complete_sizes(cascade: Cascade, given: Mapping[str, ArrayLike]) -> dict[str, Array]:
-    """Size of every rank and of every whole rank, float64, shape (n,) or (1,), from a sufficient part of them.
+    """Size of every rank and of every whole rank, float64, shape (n,) or (1,), from enough of them.
 
     A partition ``m: (m1, m0)`` is complete once all but one of ``m``, ``m1`` and ``m0`` are given.
 
     Raises
     ------
     WorkloadError
-        Unknown or missing ranks, sizes that are not positive whole numbers, parts that do not multiply to the whole.
+        Unknown or missing ranks, sizes that are not positive whole numbers, parts that do not multiply to the
+        whole.
     """
     known = [*cascade.ranks, *cascade.partition]
-    problems = [Problem(f"unknown rank '{name}'{nearest(name, known)}") for name in given if name not in known]
+    problems = [
+        Problem(f"unknown rank '{name}'{nearest(name, known)}") for name in given if name not in known
+    ]
     sizes = {name: np.atleast_1d(np.asarray(size, dtype=np.float64)) for name, size in given.items()}
     for name, size in sizes.items():
         if not np.all((size >= 1) & (size == np.floor(size)) & np.isfinite(size)):
@@ -51,7 +54,9 @@ def _complete(whole: str, parts: tuple[str, ...], sizes: dict[str, Array]) -> No
         quotient = sizes[whole] / product
         if not np.all(quotient == np.floor(quotient)):
             given = " * ".join(part for part in parts if part not in missing)
-            raise WorkloadError(f"rank '{whole}' does not split into whole tiles: its size is no multiple of {given}")
+            raise WorkloadError(
+                f"rank '{whole}' does not split into whole tiles: its size is no multiple of {given}"
+            )
         sizes[missing[0]] = quotient
     elif not missing and not np.all(sizes.setdefault(whole, product) == product):
         raise WorkloadError(f"the sizes of {', '.join(parts)} do not multiply to that of '{whole}'")
