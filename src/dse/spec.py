@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -20,7 +21,7 @@ from dse.errors import ConfigError, Place, Problem, nearest
 from dse.yaml_tree import Node
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 NOT_INHERITED = ("sweep", "source")
 _NOUNS = {
@@ -68,17 +69,32 @@ class Spec(BaseModel):
 S = TypeVar("S", bound=Spec)
 
 
-def load(source: str | Path, schema: type[S], room: str) -> S:
+def load(source: str | Path, schema: type[S], room: str, overrides: Mapping[str, str] | None = None) -> S:
     """The validated file ``source``: a path, or the name of a file shipped in ``room``.
+
+    ``overrides`` replaces values before validation: dotted path, or its unique last part, to text.
 
     Raises
     ------
     ConfigError
-        Every problem of the file and of those it extends, together.
+        Every problem of the file, of those it extends and of the overrides, together.
     """
     path = source if isinstance(source, Path) else find(source, room)
     root, problems = _resolve(path, room, ())
+    for key, text in (overrides or {}).items():
+        root = _overridden(root, key, text, problems)
     return _validate(root, problems, schema, path)
+
+
+def checked(values: Mapping[str, Any], schema: type[S], name: str) -> S:
+    """Values given from outside any file, validated like a file called ``name``.
+
+    Raises
+    ------
+    ConfigError
+        Every problem of the values, together.
+    """
+    return _validate(_node(values, Place(name)), [], schema, Path(name))
 
 
 def parse(text: str, schema: type[S], name: str = "<text>") -> S:
@@ -156,6 +172,55 @@ def json_schema(schema: type[Spec]) -> dict[str, Any]:
         "then": partial,
         "else": full,
     }
+
+
+def _node(value: Any, place: Place) -> Node:  # noqa: ANN401
+    if isinstance(value, Mapping):
+        return Node({key: _node(child, place) for key, child in value.items()}, place)
+    if isinstance(value, list | tuple):
+        return Node([_node(child, place) for child in value], place)
+    return Node(value, place)
+
+
+def _overridden(root: Node, key: str, text: str, problems: list[Problem]) -> Node:
+    """The tree with the value at a dotted path, or at the only path that ends in it, replaced."""
+    here = Place(f"-m {key}")
+    leaves = dict(_leaves(root, ()))
+    paths = {validation.dotted(steps): steps for steps in leaves}
+    ends = [path for path in paths if path == key or path.endswith(f".{key}")]
+    if key not in paths and len(ends) > 1:
+        problems.append(Problem(f"could be any of {', '.join(sorted(ends))}", here))
+        return root
+    steps = paths.get(key) or (paths[ends[0]] if ends else None)
+    if steps is None:
+        short = {path.rpartition(".")[2]: path for path in paths}
+        hint = nearest(key, paths) or nearest(key, short)
+        problems.append(Problem(f"nothing of that name to replace{hint}", here))
+        return root
+    return _replaced(root, steps, Node(text, here))
+
+
+def _leaves(node: Node, steps: validation.Steps) -> Iterator[tuple[validation.Steps, Node]]:
+    if isinstance(node.value, dict):
+        for key, child in node.value.items():
+            yield from _leaves(child, (*steps, key))
+    elif isinstance(node.value, list) and node.value:
+        for index, child in enumerate(node.value):
+            yield from _leaves(child, (*steps, index))
+    else:
+        yield steps, node
+
+
+def _replaced(node: Node, steps: validation.Steps, leaf: Node) -> Node:
+    if not steps:
+        return leaf
+    if isinstance(node.value, list) and isinstance(steps[0], int):
+        items = list(node.value)
+        items[steps[0]] = _replaced(items[steps[0]], steps[1:], leaf)
+        return Node(items, node.place)
+    children = _children(node)
+    key = str(steps[0])
+    return Node(children | {key: _replaced(children[key], steps[1:], leaf)}, node.place)
 
 
 def _validate(root: Node, problems: list[Problem], schema: type[S], path: Path) -> S:

@@ -1,0 +1,39 @@
+"""Mappers by name: each takes a batch of design points and returns one mapping for each point.
+
+A mapper is a module of this folder with ``choose(workload, machine, mapping, accounting) -> list[Mapping]``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dse.errors import ConfigError, Problem, nearest
+
+if TYPE_CHECKING:
+    from dse.arch.machine import Machine
+    from dse.simulator.mapping import Mapping
+    from dse.workloads.workload import Workload
+
+DEFAULT = "paper"
+_PARTS = {"__init__", "choose", "points", "space"}
+
+
+def mappers() -> tuple[str, ...]:
+    """Names of the mappers there are."""
+    return tuple(sorted(p.stem for p in Path(__file__).parent.glob("*.py") if p.stem not in _PARTS))
+
+
+def choose(mapper: str, workload: Workload, machine: Machine, mapping: Mapping, accounting: str) -> list[Mapping]:
+    """One mapping for each design point of the workload and machine.
+
+    Raises
+    ------
+    ConfigError
+        No such mapper.
+    """
+    if mapper not in mappers():
+        raise ConfigError(Problem(f"no mapper '{mapper}'{nearest(mapper, mappers())}", path="mapper"))
+    found: list[Mapping] = importlib.import_module(f"dse.mappers.{mapper}").choose(workload, machine, mapping, accounting)
+    return found

@@ -1,0 +1,70 @@
+"""Exhaustive search of a mapping's space: every combination of options is evaluated on all points and blocks at once.
+
+The objective is latency, then energy, then the order of the space, so that the result does not depend on chance.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dse.mappers.space import SpaceFile, blocks, combinations, has_space, load_space
+from dse.simulator.evaluate import evaluate
+from dse.simulator.lowering import lower
+from dse.simulator.stack import take
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dse.arch.spatial_array import SpatialArray
+    from dse.simulator.arrays import Array
+    from dse.simulator.mapping import Mapping
+    from dse.workloads.workload import Workload
+
+
+def choose(workload: Workload, machine: SpatialArray, mapping: Mapping, accounting: str) -> list[Mapping]:
+    """The best mapping of each design point; the mapping itself where it has no space."""
+    size = max((len(a) for a in workload.sizes.values()), default=1)
+    if not has_space(mapping) or not workload.sizes:
+        return [mapping] * size
+    space = load_space(mapping.name)
+    owner, block = _candidates(space, workload, machine, size)
+    many_workloads, many_machines = take(workload, owner), take(machine, owner)
+    best: list[tuple[float, float, Mapping] | None] = [None] * size
+    for option in _combinations(space.mapping):
+        cycles, joules = _cost(many_workloads, many_machines, option.with_block(block), accounting)
+        for point in range(size):
+            mine = np.flatnonzero(owner == point)
+            order = np.lexsort((joules[mine], cycles[mine]))
+            first = mine[order[0]]
+            cost = (float(cycles[first]), float(joules[first]))
+            held = best[point]
+            if np.isfinite(cost[0]) and (held is None or cost < held[:2]):
+                best[point] = (*cost, option.with_block(block[first : first + 1]))
+    return [mapping if held is None else held[2] for held in best]
+
+
+@cache
+def _combinations(name: str) -> tuple[Mapping, ...]:
+    return tuple(combinations(load_space(name)))
+
+
+def _candidates(
+    space: SpaceFile, workload: Workload, machine: SpatialArray, size: int
+) -> tuple[NDArray[np.intp], Array]:
+    """Point index and block of every candidate."""
+    tile = machine.units["array_1d"].axes["lanes"]
+    queries = np.broadcast_to(workload.sizes["p"] * workload.sizes["g"], (size,))
+    tiles = np.broadcast_to(tile, (size,))
+    each = [blocks(space, float(tiles[point]), float(queries[point])) for point in range(size)]
+    owner = np.repeat(np.arange(size, dtype=np.intp), [len(found) for found in each])
+    return owner, np.concatenate(each)
+
+
+def _cost(workload: Workload, machine: SpatialArray, mapping: Mapping, accounting: str) -> tuple[Array, Array]:
+    """Cycles and joules of every candidate."""
+    evaluation = evaluate(lower(workload, machine, mapping, accounting).program)
+    shape = mapping.block.shape
+    return np.broadcast_to(evaluation.cycles, shape), np.broadcast_to(evaluation.joules, shape)

@@ -1,0 +1,28 @@
+"""The mapping a machine's paper gives: its published choice where one is listed, else searched in its own space."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dse.mappers.exhaustive import choose as search
+from dse.mappers.points import published
+from dse.mappers.space import has_space
+from dse.simulator.stack import take
+
+if TYPE_CHECKING:
+    from dse.arch.spatial_array import SpatialArray
+    from dse.simulator.mapping import Mapping
+    from dse.workloads.workload import Workload
+
+
+def choose(workload: Workload, machine: SpatialArray, mapping: Mapping, accounting: str) -> list[Mapping]:
+    """One mapping for each design point."""
+    size = max(len(workload.value_bytes), *(len(a) for a in workload.sizes.values()), 1) if workload.sizes else 1
+    if not workload.sizes or (mapping.file.points is None and not has_space(mapping)):
+        return [mapping] * size
+    found: list[Mapping] = []
+    for point in range(size):
+        at = take(workload, [point]), take(machine, [point])
+        given = published(*at, mapping)
+        found += [given] if given is not None else search(*at, mapping, accounting)
+    return found

@@ -1,0 +1,76 @@
+"""From a mapped workload to a Program: finds the lowering of a machine's kind by its module's name.
+
+A lowering is a module of this package called like the kind, with ``lower(workload, machine, mapping, accounting)``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from dse.errors import ConfigError, MappingError, Problem, nearest
+from dse.simulator.program import Program
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping as Dict
+
+    from dse.arch.machine import Machine
+    from dse.simulator.arrays import Array
+    from dse.simulator.mapping import Mapping
+    from dse.workloads.workload import Workload
+
+ACCOUNTINGS = ("physical", "paper")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of the work itself, over design points, whatever the schedule.
+
+    ``flops`` are useful multiply-adds × 2; ``executed_flops`` include padding and masked halves of tiles.
+    ``vector_ops`` counts every other operation by operator. ``occupied`` holds busy element-cycles for each compute unit
+    and ``elements`` its number of elements; ``window`` the tiles in flight (NaN where the schedule has no window).
+    """
+
+    flops: Array
+    executed_flops: Array
+    vector_ops: Dict[str, Array]
+    onchip_bytes: Array
+    occupied: Dict[str, Array]
+    elements: Dict[str, Array]
+    window: Array
+    block_queries: Array
+    notes: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A Program and the facts its results are reported against."""
+
+    program: Program
+    facts: Facts
+
+
+def lower(workload: Workload, machine: Machine, mapping: Mapping, accounting: str) -> Lowered:
+    """The Program of a workload on a machine under a mapping.
+
+    Raises
+    ------
+    ConfigError, MappingError
+        Unknown accounting or one the mapping does not state, a mapping for another kind of machine or cascade.
+    """
+    if accounting not in ACCOUNTINGS:
+        raise ConfigError(
+            Problem(f"'{accounting}' is not one of {', '.join(ACCOUNTINGS)}{nearest(accounting, ACCOUNTINGS)}", path="accounting")
+        )
+    if mapping.file.kind != machine.kind:
+        raise MappingError(f"mapping {mapping.name} is for a {mapping.file.kind}, {machine.name} is a {machine.kind}")
+    if accounting == "paper" and mapping.file.paper is None:
+        raise MappingError(
+            f"mapping {mapping.name} states no published accounting; use accounting physical, the default"
+        )
+    if importlib.util.find_spec(f"dse.simulator.{machine.kind}") is None:
+        raise ConfigError(f"there is no lowering for machines of kind {machine.kind}")
+    found: Lowered = importlib.import_module(f"dse.simulator.{machine.kind}").lower(workload, machine, mapping, accounting)
+    return found

@@ -1,0 +1,138 @@
+"""Lowering of a workload to a spatial array's Program under one of two accountings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dse.errors import MappingError, Problem, WorkloadError, nearest
+from dse.simulator.arrays import ONE, ZERO, Array, product
+from dse.simulator.lowering import Facts, Lowered
+from dse.simulator.program import Constraint, Loop, Node, Program, Seq, Unit
+from dse.simulator.spatial_array.linear import UNIT, Dense, dense_tree
+from dse.simulator.spatial_array.paper import paper_storage, paper_tree
+from dse.simulator.spatial_array.physical import physical_tree, window_constraints, window_tiles
+from dse.simulator.spatial_array.problem import Problem2D
+from dse.simulator.spatial_array.storage import Storage
+from dse.workloads.cascade_file import load_cascade
+
+if TYPE_CHECKING:
+    from dse.arch.spatial_array import SpatialArray
+    from dse.simulator.mapping import Mapping
+    from dse.workloads.cascade import Cascade, Einsum
+    from dse.workloads.workload import Workload
+
+
+def lower(workload: Workload, machine: SpatialArray, mapping: Mapping, accounting: str) -> Lowered:
+    """Program of attention and dense layers, in one accounting, with the facts of the work.
+
+    Raises
+    ------
+    MappingError, WorkloadError
+        The mapping does not cover the cascade, or names units and axes the machine does not have.
+    """
+    physical = accounting == "physical"
+    nodes: list[Node] = []
+    constraints: list[Constraint] = []
+    facts = _nothing(machine)
+    if workload.sizes:
+        problem = _problem(workload, machine, mapping)
+        storage = Storage(problem) if physical else paper_storage(problem)
+        nodes.append(physical_tree(problem, storage) if physical else paper_tree(problem, storage))
+        constraints += storage.constraints
+        constraints += window_constraints(problem) if physical else ()
+        facts = _attention_facts(problem, storage)
+    layers = [Dense(gemm, machine, workload.value_bytes, physical) for gemm in workload.linear]
+    nodes += [dense_tree(layer, physical) for layer in layers]
+    constraints += [layer.constraint() for layer in layers]
+    root: Node = Loop("layers", workload.layers, nodes[0] if len(nodes) == 1 else Seq("layer", tuple(nodes)))
+    names = (*machine.units, "dram", *(("global_buffer",) if physical else ()))
+    program = Program(root, {name: Unit(name) for name in names}, machine.clock_hz, tuple(constraints))
+    return Lowered(program, _with_layers(facts, layers, workload.layers))
+
+
+def _problem(workload: Workload, machine: SpatialArray, mapping: Mapping) -> Problem2D:
+    cascade = load_cascade(workload.cascade or mapping.file.cascade)
+    if cascade.family != workload.family:
+        raise WorkloadError(f"{workload.name} is of family {workload.family}, cascade {cascade.name} of {cascade.family}")
+    problems = _uncovered(cascade, mapping)
+    if problems:
+        raise MappingError(*problems)
+    return Problem2D(workload, machine, mapping, cascade)
+
+
+def _uncovered(cascade: Cascade, mapping: Mapping) -> list[Problem]:
+    """What the mapping leaves open, or names without the cascade having it."""
+    einsums = {einsum.name for einsum in cascade.einsums}
+    bound = [name for names in mapping.file.binding.values() for name in names]
+    staged = [name for group in mapping.file.groups for stage in group.stages for name in stage.einsums]
+    stored = set(mapping.file.storage)
+    where = f"mapping {mapping.name}, cascade {cascade.name}"
+    found = [Problem(f"Einsum {name} is bound to no unit", path="binding") for name in sorted(einsums - set(bound))]
+    found += [
+        Problem(f"'{name}' is no Einsum{nearest(name, einsums)}", path="binding") for name in bound if name not in einsums
+    ]
+    found += [Problem(f"Einsum {name} is in no group", path="groups") for name in sorted(einsums - set(staged))]
+    found += [
+        Problem(f"tensor {name} has no entry", path="storage")
+        for name in (*cascade.inputs, *cascade.outputs)
+        if name not in stored
+    ]
+    known = cascade.tensors
+    found += [Problem(f"'{name}' is no tensor{nearest(name, known)}", path="storage") for name in stored - set(known)]
+    return [Problem(f"{where}: {problem.message}", path=problem.path) for problem in found]
+
+
+def _nothing(machine: SpatialArray) -> Facts:
+    """Facts of a workload without attention."""
+    elements = {name: unit.elements for name, unit in machine.units.items()}
+    none, unknown = dict.fromkeys(elements, ZERO), np.full(1, np.nan)
+    return Facts(ZERO, ZERO, {}, ZERO, none, elements, unknown, unknown)
+
+
+def _attention_facts(problem: Problem2D, storage: Storage) -> Facts:
+    flops, executed, vector = ZERO, ZERO, dict[str, Array]()
+    occupied = dict.fromkeys(problem.machine.units, ZERO)
+    for einsum in problem.cascade.einsums:
+        unit = problem.unit(einsum.name)
+        occupied[unit.name] = occupied[unit.name] + product(problem.occupied(einsum), problem.instances)
+        macs = _contraction(einsum)
+        for operation in einsum.operations:
+            useful = problem.useful(operation.ranks)
+            if operation.ranks == macs and operation.operator in ("multiply", "add"):
+                flops = flops + useful
+                executed = executed + product(problem.steps(einsum, macs), problem.instances, problem.unrolled(einsum))
+            else:
+                vector[operation.operator] = vector.get(operation.operator, ZERO) + useful
+    window = window_tiles(problem, storage) if problem.mapping.file.window else np.full(1, np.nan)
+    onchip = np.minimum(storage.demand_bytes, problem.machine.memories["global_buffer"].capacity_bytes)
+    elements = {name: unit.elements for name, unit in problem.machine.units.items()}
+    return Facts(flops, executed, vector, onchip, occupied, elements, window, storage.block)
+
+
+def _contraction(einsum: Einsum) -> tuple[str, ...] | None:
+    """Ranks of a product that is summed, if the Einsum is one."""
+    products = {o.ranks for o in einsum.operations if o.operator == "multiply"}
+    return next((o.ranks for o in einsum.operations if o.operator == "add" and o.ranks in products), None)
+
+
+def _with_layers(facts: Facts, layers: list[Dense], repeats: Array) -> Facts:
+    """Facts with dense layers added, times the number of layers."""
+    flops, executed, busy, onchip = facts.flops, facts.executed_flops, facts.occupied, facts.onchip_bytes
+    occupied = dict(busy)
+    for layer in layers:
+        flops = flops + 2.0 * layer.macs
+        executed = executed + 2.0 * layer.steps * facts.elements[UNIT]
+        occupied[UNIT] = occupied[UNIT] + layer.macs
+        onchip = np.maximum(onchip, layer.demand_bytes)
+    return Facts(
+        flops=flops * repeats,
+        executed_flops=executed * repeats,
+        vector_ops={name: count * repeats for name, count in facts.vector_ops.items()},
+        onchip_bytes=onchip * ONE,
+        occupied={name: count * repeats for name, count in occupied.items()},
+        elements=facts.elements,
+        window=facts.window,
+        block_queries=facts.block_queries,
+    )
