@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from dse.workloads.workload import Workload
 
 
-def choose(workload: Workload, machine: SpatialArray, mapping: Mapping, accounting: str) -> list[Mapping]:
+def choose(workload: Workload, machine: SpatialArray, mapping: Mapping, accounting: str, size: int) -> list[Mapping]:
     """The best mapping of each design point; the mapping itself where it has no space."""
-    size = max((len(a) for a in workload.sizes.values()), default=1)
     if not has_space(mapping) or not workload.sizes:
         return [mapping] * size
     space = load_space(mapping.name)

@@ -15,14 +15,13 @@ if TYPE_CHECKING:
     from dse.workloads.workload import Workload
 
 
-def choose(workload: Workload, machine: SpatialArray, mapping: Mapping, accounting: str) -> list[Mapping]:
+def choose(workload: Workload, machine: SpatialArray, mapping: Mapping, accounting: str, size: int) -> list[Mapping]:
     """One mapping for each design point."""
-    size = max(len(workload.value_bytes), *(len(a) for a in workload.sizes.values()), 1) if workload.sizes else 1
     if not workload.sizes or (mapping.file.points is None and not has_space(mapping)):
         return [mapping] * size
     found: list[Mapping] = []
     for point in range(size):
         at = take(workload, [point]), take(machine, [point])
         given = published(*at, mapping)
-        found += [given] if given is not None else search(*at, mapping, accounting)
+        found += [given] if given is not None else search(*at, mapping, accounting, 1)
     return found
