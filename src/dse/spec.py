@@ -11,7 +11,7 @@ import copy
 import importlib.util
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, ValidationInfo, model_validator
 
@@ -20,7 +20,10 @@ from dse.errors import ConfigError, Place, Problem, nearest
 from dse.yaml_tree import Node
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import CoreSchema
 
 NOT_INHERITED = ("sweep", "source")
 _NOUNS = {
@@ -60,6 +63,11 @@ class Spec(BaseModel):
             info.context.note(data, cls)
         return data
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
+        """Read numbers and booleans in their plain spelling only."""
+        return cast("CoreSchema", validation.plain_spellings(handler(source)))
+
     def _read_from(self, source: _Source) -> Self:
         self._source = source
         return self
@@ -68,8 +76,10 @@ class Spec(BaseModel):
 S = TypeVar("S", bound=Spec)
 
 
-def load(source: str | Path, schema: type[S], room: str) -> S:
+def load(source: str | Path, schema: type[S], room: str, changes: Mapping[str, str] | None = None) -> S:
     """The validated file ``source``: a path, or the name of a file shipped in ``room``.
+
+    ``changes`` replaces values by dotted path after ``extends``; a path's unique last part may stand alone.
 
     Raises
     ------
@@ -78,6 +88,11 @@ def load(source: str | Path, schema: type[S], room: str) -> S:
     """
     path = source if isinstance(source, Path) else find(source, room)
     root, problems = _resolve(path, room, ())
+    for changed, text in (changes or {}).items():
+        try:
+            root = yaml_tree.change(root, changed, text)
+        except ConfigError as error:
+            problems += error.problems
     return _validate(root, problems, schema, path)
 
 
@@ -96,7 +111,7 @@ def parse(text: str, schema: type[S], name: str = "<text>") -> S:
 
 
 def resolve(source: str | Path, room: str) -> Node:
-    """The tree of a file after ``extends``, not validated; every node keeps its place.
+    """The tree of a file after ``extends``, not validated; every node keeps its place, ``to_text`` writes it.
 
     Raises
     ------
@@ -107,7 +122,7 @@ def resolve(source: str | Path, room: str) -> Node:
     root, problems = _resolve(path, room, ())
     if problems:
         raise ConfigError(*problems)
-    return root
+    return Node({key: node for key, node in _children(root).items() if key != "extends"}, root.place)
 
 
 def origin(spec: Spec) -> Path:
@@ -117,7 +132,7 @@ def origin(spec: Spec) -> Path:
 
 def place_of(spec: Spec, path: str) -> Place:
     """Place of a dotted path in the file of a loaded Spec, or of the deepest part of it written there."""
-    return validation.place(spec._source.root, validation.split(path))
+    return yaml_tree.place(spec._source.root, yaml_tree.split(path))
 
 
 def shipped(room: str, suffix: str = ".yaml") -> dict[str, Path]:
@@ -169,7 +184,6 @@ def _validate(root: Node, problems: list[Problem], schema: type[S], path: Path) 
         spec = schema.model_validate(plain, context=seen)
     except ValidationError as error:
         raise ConfigError(*_ordered([*problems, *validation.problems_of(error, tree, plain, seen)])) from None
-    problems = [*problems, *validation.spelling_problems(spec, tree)]
     if problems:
         raise ConfigError(*_ordered(problems))
     return spec._read_from(_Source(path, tree))
@@ -216,7 +230,7 @@ def _merge(
         if node.value is None:
             if merged.pop(key, None) is None:
                 message = f"nothing to remove: what this file extends has no such key{nearest(key, base)}"
-                problems.append(Problem(message, node.place, validation.dotted((*steps, key))))
+                problems.append(Problem(message, node.place, yaml_tree.dotted((*steps, key))))
         elif below and isinstance(below.value, dict) and isinstance(node.value, dict):
             merged[key] = Node(_merge(below.value, node.value, (*steps, key), problems), node.place)
         else:
