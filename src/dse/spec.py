@@ -20,7 +20,7 @@ from dse.errors import ConfigError, Place, Problem, nearest
 from dse.yaml_tree import Node
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from pydantic import GetCoreSchemaHandler
     from pydantic_core import CoreSchema
@@ -189,10 +189,11 @@ def _validate(root: Node, problems: list[Problem], schema: type[S], path: Path) 
     return spec._read_from(_Source(path, tree))
 
 
-def _ordered(problems: Iterable[Problem]) -> list[Problem]:
-    return sorted(
-        problems, key=lambda problem: (problem.place.file, problem.place.line) if problem.place else ("", 0)
-    )
+def _ordered(problems: list[Problem]) -> list[Problem]:
+    """Problems by file and line; past a hundred they are only counted."""
+    ordered = sorted(problems, key=lambda one: (one.place.file, one.place.line) if one.place else ("", 0))
+    shown, rest = ordered[: yaml_tree.MAX_PROBLEMS], ordered[yaml_tree.MAX_PROBLEMS :]
+    return [*shown, Problem(f"and {len(rest)} more problems")] if rest else shown
 
 
 def _resolve(path: Path, room: str, chain: tuple[Path, ...]) -> tuple[Node, list[Problem]]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
+MAX_PROBLEMS = 100
 Step = str | int
 Steps = tuple[Step, ...]
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -266,3 +267,7 @@ class _Builder:
 
     def _refuse(self, event: yaml.Event, message: str) -> None:
         self.problems.append(Problem(message, self._place(event)))
+        if len(self.problems) == MAX_PROBLEMS:
+            raise ConfigError(
+                *self.problems, Problem("too many problems; the rest was not read", Place(self.name))
+            )

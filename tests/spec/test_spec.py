@@ -145,6 +145,20 @@ def test_empty_text_misses_its_keys() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "last"),
+    [
+        ("title: a\n" * 200, "t: too many problems; the rest was not read"),
+        ("notes: [" + "[], " * 200 + "]", "and 100 more problems"),
+    ],
+)
+def test_at_most_a_hundred_problems_are_shown(text: str, last: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(START + text, Machine, "t")
+    assert len(lines(caught)) == 101
+    assert lines(caught)[-1] == last
+
+
 def test_spec_is_frozen_pickles_and_keeps_its_places() -> None:
     machine = parse(GOOD, Machine, "t")
     with pytest.raises(ValueError, match="frozen"):
