@@ -101,7 +101,7 @@ def load_machine(source: str | Path, overrides: Mapping[str, str] | None = None)
         The file, or an override, is wrong; all problems together.
     """
     document = spec.load(source, _Kind, ROOM)
-    file = spec.load(source, schema(document.kind), ROOM, overrides=overrides)
+    file = spec.load(source, schema(document.kind), ROOM, changes=overrides)
     return file.build(spec.origin(file).stem)
 
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import copy
 import importlib.util
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError, ValidationInfo, model_validator
 
@@ -21,7 +20,10 @@ from dse.errors import ConfigError, Place, Problem, nearest
 from dse.yaml_tree import Node
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Mapping
+
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import CoreSchema
 
 NOT_INHERITED = ("sweep", "source")
 _NOUNS = {
@@ -61,6 +63,11 @@ class Spec(BaseModel):
             info.context.note(data, cls)
         return data
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
+        """Read numbers and booleans in their plain spelling only."""
+        return cast("CoreSchema", validation.plain_spellings(handler(source)))
+
     def _read_from(self, source: _Source) -> Self:
         self._source = source
         return self
@@ -69,20 +76,23 @@ class Spec(BaseModel):
 S = TypeVar("S", bound=Spec)
 
 
-def load(source: str | Path, schema: type[S], room: str, overrides: Mapping[str, str] | None = None) -> S:
+def load(source: str | Path, schema: type[S], room: str, changes: Mapping[str, str] | None = None) -> S:
     """The validated file ``source``: a path, or the name of a file shipped in ``room``.
 
-    ``overrides`` replaces values before validation: dotted path, or its unique last part, to text.
+    ``changes`` replaces values by dotted path after ``extends``; a path's unique last part may stand alone.
 
     Raises
     ------
     ConfigError
-        Every problem of the file, of those it extends and of the overrides, together.
+        Every problem of the file and of those it extends, together.
     """
     path = source if isinstance(source, Path) else find(source, room)
     root, problems = _resolve(path, room, ())
-    for key, text in (overrides or {}).items():
-        root = _overridden(root, key, text, problems)
+    for changed, text in (changes or {}).items():
+        try:
+            root = yaml_tree.change(root, changed, text)
+        except ConfigError as error:
+            problems += error.problems
     return _validate(root, problems, schema, path)
 
 
@@ -112,7 +122,7 @@ def parse(text: str, schema: type[S], name: str = "<text>") -> S:
 
 
 def resolve(source: str | Path, room: str) -> Node:
-    """The tree of a file after ``extends``, not validated; every node keeps its place.
+    """The tree of a file after ``extends``, not validated; every node keeps its place, ``to_text`` writes it.
 
     Raises
     ------
@@ -123,7 +133,7 @@ def resolve(source: str | Path, room: str) -> Node:
     root, problems = _resolve(path, room, ())
     if problems:
         raise ConfigError(*problems)
-    return root
+    return Node({key: node for key, node in _children(root).items() if key != "extends"}, root.place)
 
 
 def origin(spec: Spec) -> Path:
@@ -133,7 +143,7 @@ def origin(spec: Spec) -> Path:
 
 def place_of(spec: Spec, path: str) -> Place:
     """Place of a dotted path in the file of a loaded Spec, or of the deepest part of it written there."""
-    return validation.place(spec._source.root, validation.split(path))
+    return yaml_tree.place(spec._source.root, yaml_tree.split(path))
 
 
 def shipped(room: str, suffix: str = ".yaml") -> dict[str, Path]:
@@ -175,52 +185,9 @@ def json_schema(schema: type[Spec]) -> dict[str, Any]:
 
 
 def _node(value: Any, place: Place) -> Node:  # noqa: ANN401
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return Node({key: _node(child, place) for key, child in value.items()}, place)
-    if isinstance(value, list | tuple):
-        return Node([_node(child, place) for child in value], place)
-    return Node(value, place)
-
-
-def _overridden(root: Node, key: str, text: str, problems: list[Problem]) -> Node:
-    """The tree with the value at a dotted path, or at the only path that ends in it, replaced."""
-    here = Place(f"-m {key}")
-    leaves = dict(_leaves(root, ()))
-    paths = {validation.dotted(steps): steps for steps in leaves}
-    ends = [path for path in paths if path == key or path.endswith(f".{key}")]
-    if key not in paths and len(ends) > 1:
-        problems.append(Problem(f"could be any of {', '.join(sorted(ends))}", here))
-        return root
-    steps = paths.get(key) or (paths[ends[0]] if ends else None)
-    if steps is None:
-        short = {path.rpartition(".")[2]: path for path in paths}
-        hint = nearest(key, paths) or nearest(key, short)
-        problems.append(Problem(f"nothing of that name to replace{hint}", here))
-        return root
-    return _replaced(root, steps, Node(text, here))
-
-
-def _leaves(node: Node, steps: validation.Steps) -> Iterator[tuple[validation.Steps, Node]]:
-    if isinstance(node.value, dict):
-        for key, child in node.value.items():
-            yield from _leaves(child, (*steps, key))
-    elif isinstance(node.value, list) and node.value:
-        for index, child in enumerate(node.value):
-            yield from _leaves(child, (*steps, index))
-    else:
-        yield steps, node
-
-
-def _replaced(node: Node, steps: validation.Steps, leaf: Node) -> Node:
-    if not steps:
-        return leaf
-    if isinstance(node.value, list) and isinstance(steps[0], int):
-        items = list(node.value)
-        items[steps[0]] = _replaced(items[steps[0]], steps[1:], leaf)
-        return Node(items, node.place)
-    children = _children(node)
-    key = str(steps[0])
-    return Node(children | {key: _replaced(children[key], steps[1:], leaf)}, node.place)
+    return Node([_node(child, place) for child in value] if isinstance(value, list) else value, place)
 
 
 def _validate(root: Node, problems: list[Problem], schema: type[S], path: Path) -> S:
@@ -234,16 +201,16 @@ def _validate(root: Node, problems: list[Problem], schema: type[S], path: Path) 
         spec = schema.model_validate(plain, context=seen)
     except ValidationError as error:
         raise ConfigError(*_ordered([*problems, *validation.problems_of(error, tree, plain, seen)])) from None
-    problems = [*problems, *validation.spelling_problems(spec, tree)]
     if problems:
         raise ConfigError(*_ordered(problems))
     return spec._read_from(_Source(path, tree))
 
 
-def _ordered(problems: Iterable[Problem]) -> list[Problem]:
-    return sorted(
-        problems, key=lambda problem: (problem.place.file, problem.place.line) if problem.place else ("", 0)
-    )
+def _ordered(problems: list[Problem]) -> list[Problem]:
+    """Problems by file and line; past a hundred they are only counted."""
+    ordered = sorted(problems, key=lambda one: (one.place.file, one.place.line) if one.place else ("", 0))
+    shown, rest = ordered[: yaml_tree.MAX_PROBLEMS], ordered[yaml_tree.MAX_PROBLEMS :]
+    return [*shown, Problem(f"and {len(rest)} more problems")] if rest else shown
 
 
 def _resolve(path: Path, room: str, chain: tuple[Path, ...]) -> tuple[Node, list[Problem]]:
@@ -281,7 +248,7 @@ def _merge(
         if node.value is None:
             if merged.pop(key, None) is None:
                 message = f"nothing to remove: what this file extends has no such key{nearest(key, base)}"
-                problems.append(Problem(message, node.place, validation.dotted((*steps, key))))
+                problems.append(Problem(message, node.place, yaml_tree.dotted((*steps, key))))
         elif below and isinstance(below.value, dict) and isinstance(node.value, dict):
             merged[key] = Node(_merge(below.value, node.value, (*steps, key), problems), node.place)
         else:

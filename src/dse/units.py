@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 from pydantic_core import PydanticCustomError, core_schema
@@ -100,6 +100,11 @@ class In:
     units: tuple[str, ...]
     positive: bool = False
 
+    @property
+    def wanted(self) -> str:
+        """What the field expects, with an example."""
+        return " or ".join(f"{_DIMENSIONS[unit][0]} such as '{_DIMENSIONS[unit][1]}'" for unit in self.units)
+
     def __get_pydantic_core_schema__(
         self, source: object, handler: GetCoreSchemaHandler
     ) -> core_schema.CoreSchema:
@@ -128,7 +133,7 @@ class In:
             except ConfigError as error:
                 raise _custom(str(error)) from None
         else:
-            raise _custom(f"{_no_text(raw)}expected {_wanted(self.units)}")
+            raise _custom(f"{_no_text(raw)}expected {self.wanted}")
         self._check_sign(found.value, raw)
         return found if len(self.units) > 1 else found.value
 
@@ -143,6 +148,8 @@ class In:
 class _Sizes:
     """Marks an integer field that also reads binary sizes: ``64K`` is 65,536."""
 
+    wanted: ClassVar[str] = "a count such as 256 or 64K"
+
     def __get_pydantic_core_schema__(
         self, source: object, handler: GetCoreSchemaHandler
     ) -> core_schema.CoreSchema:
@@ -152,12 +159,11 @@ class _Sizes:
         text = {"type": "string", "pattern": f"^{_COUNT.pattern}$", "examples": ["64K", "1M"]}
         return {"anyOf": [{"type": "integer", "minimum": 0}, text]}
 
-    @staticmethod
-    def _validate(raw: object) -> int:
+    def _validate(self, raw: object) -> int:
         if isinstance(raw, int) and not isinstance(raw, bool) and raw >= 0:
             return raw
         if not isinstance(raw, str):
-            raise _custom(f"{_no_text(raw)}expected a count such as 256 or 64K")
+            raise _custom(f"{_no_text(raw)}expected {self.wanted}")
         try:
             return parse_count(raw)
         except ConfigError as error:
@@ -299,7 +305,7 @@ def _malformed(text: str, units: tuple[str, ...]) -> str:
 
 
 def _wanted(units: tuple[str, ...]) -> str:
-    return " or ".join(f"{_DIMENSIONS[unit][0]} such as '{_DIMENSIONS[unit][1]}'" for unit in units)
+    return In(units).wanted
 
 
 def _unit_hint(written: str, name: str, units: tuple[str, ...]) -> str:

@@ -1,31 +1,29 @@
 """What a pydantic error means for the person who wrote the file, in plain words and with its place.
 
 Modelled: the error types that text, lists and mappings can cause, unknown keys with the nearest name, and
-number spellings that only Python reads (``1_000``). Other types keep pydantic's own message after the value.
+plain spellings only (neither ``1_000`` nor ``yes``). Other error types keep pydantic's own message.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
+from pydantic_core import PydanticCustomError, core_schema
 
 from dse.errors import Problem, nearest
+from dse.yaml_tree import dotted, place
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from pydantic import ValidationError
     from pydantic_core import ErrorDetails
 
-    from dse.errors import Place
-    from dse.yaml_tree import Node
-
-Step = str | int
-Steps = tuple[Step, ...]
+    from dse.yaml_tree import Node, Step, Steps
 
 _NOUNS = {
     "int": "a whole number",
@@ -57,7 +55,17 @@ _SIZES = {
     "too_short": "needs at least {min_length} item(s), found {actual_length}",
     "too_long": "takes at most {max_length} item(s), found {actual_length}",
 }
-_PLAIN_NUMBER = re.compile(r"[+-]?(?:[0-9]+[KMGT]?|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|inf)")
+# How text must look for each scalar of a schema, and what it is called.
+_SPELLINGS = {
+    "int": (re.compile("[+-]?[0-9]+"), "a whole number"),
+    "float": (re.compile(r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|inf)"), "a number"),
+    "bool": (re.compile("true|false"), "true or false"),
+}
+# Keys of a core schema that hold further schemas.
+_INNER = {
+    "schema", "items_schema", "keys_schema", "values_schema", "extras_schema", "lax_schema", "strict_schema",
+    "json_schema", "python_schema", "choices", "steps", "definitions", "arguments_schema",
+}  # fmt: skip
 
 
 class Seen(dict[int, list[type[BaseModel]]]):
@@ -73,6 +81,16 @@ class Seen(dict[int, list[type[BaseModel]]]):
         models = self.get(id(data), [])
         return {spec.alias or name for model in models for name, spec in model.model_fields.items()}
 
+    def wanted(self, data: object, key: str) -> str:
+        """What belongs under a missing key, as far as its schema says."""
+        for model in self.get(id(data), []):
+            for name, spec in model.model_fields.items():
+                if key == (spec.alias or name):
+                    texts = [part.wanted for part in spec.metadata if hasattr(part, "wanted")]
+                    choices = get_args(spec.annotation) if get_origin(spec.annotation) is Literal else ()
+                    return f"; expected {texts[0]}" if texts else _listed([str(choice) for choice in choices])
+        return ""
+
 
 def problems_of(error: ValidationError, root: Node, plain: object, seen: Seen) -> list[Problem]:
     """Every problem of a failed validation of ``plain``, the data of ``root``, once per dotted path."""
@@ -84,42 +102,39 @@ def problems_of(error: ValidationError, root: Node, plain: object, seen: Seen) -
     return [Problem("; or ".join(texts), place(root, steps), dotted(steps)) for steps, texts in found.items()]
 
 
-def spelling_problems(value: object, root: Node) -> list[Problem]:
-    """Numbers and booleans of a validated ``value`` that its file spells as only Python would."""
-    texts = _misspelled(value, root, ())
-    return [
-        Problem(f"'{text}' is not {noun}", place(root, steps), dotted(steps)) for steps, text, noun in texts
-    ]
+def plain_spellings(schema: Any) -> Any:  # noqa: ANN401
+    """A pydantic core schema whose numbers, booleans and literals read text in its plain spelling only."""
+    if isinstance(schema, (list, tuple)):
+        return type(schema)(plain_spellings(part) for part in schema)
+    if not isinstance(schema, dict):
+        return schema
+    kind = schema.get("type")
+    if kind in _SPELLINGS:
+        reader = partial(_check_spelling, *_SPELLINGS[kind])
+        return core_schema.no_info_before_validator_function(reader, schema)
+    if kind == "literal" and not all(isinstance(value, str) for value in schema["expected"]):
+        texts = {
+            str(value).lower() if isinstance(value, bool) else str(value): value
+            for value in schema["expected"]
+        }
+        reader = partial(_read_literal, texts)
+        return core_schema.no_info_before_validator_function(reader, schema)
+    inner = {key: plain_spellings(value) for key, value in schema.items() if key in _INNER}
+    if "fields" in schema and isinstance(schema["fields"], dict):
+        inner["fields"] = {name: plain_spellings(part) for name, part in schema["fields"].items()}
+    if kind == "tagged-union":
+        inner["choices"] = {tag: plain_spellings(part) for tag, part in schema["choices"].items()}
+    return {**schema, **inner}
 
 
-def dotted(steps: Sequence[Step]) -> str:
-    """Dotted path: ``units.array_2d.shape[0]``."""
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).removeprefix(".")
+def _check_spelling(pattern: re.Pattern[str], noun: str, given: object) -> object:
+    if isinstance(given, str) and not pattern.fullmatch(given):
+        raise PydanticCustomError("dse", "{message}", {"message": f"{_shown(given)} is not {noun}"})
+    return given
 
 
-def split(path: str) -> Steps:
-    """Steps of a dotted path; the inverse of `dotted`."""
-    parts = re.findall(r"\[(\d+)\]|([^.\[\]]+)", path)
-    return tuple(int(index) if index else name for index, name in parts)
-
-
-def place(root: Node, steps: Sequence[Step]) -> Place:
-    """Place of a path in the tree, or of the deepest part of it that is there."""
-    node = root
-    for step in steps:
-        child = _child(node.value, step)
-        if child is None:
-            break
-        node = child
-    return node.place
-
-
-def _child(value: object, step: Step) -> Any:  # noqa: ANN401
-    if isinstance(value, dict):
-        return value.get(step)
-    if isinstance(value, list) and isinstance(step, int) and step < len(value):
-        return value[step]
-    return None
+def _read_literal(texts: Mapping[str, object], given: object) -> object:
+    return texts.get(given, given) if isinstance(given, str) else given
 
 
 def _translate(detail: ErrorDetails, plain: object, seen: Seen) -> tuple[Steps, str]:
@@ -129,7 +144,7 @@ def _translate(detail: ErrorDetails, plain: object, seen: Seen) -> tuple[Steps, 
         parent = _find(plain, loc[:-1], given)
         if isinstance(loc[-1], int):
             return parent, f"item {loc[-1] + 1} is missing"
-        return (*parent, loc[-1]), "this key is missing"
+        return (*parent, loc[-1]), f"this key is missing{seen.wanted(given, loc[-1])}"
     if loc and loc[-1] == "[key]":
         return _find(plain, loc[:-1], None), f"as a key, {_message(detail)}"
     steps = _find(plain, loc, given)
@@ -211,7 +226,8 @@ def _wrong_type(kind: str, given: object, otherwise: str) -> str:
 
 
 def _not_among(given: str, context: dict[str, Any]) -> str:
-    allowed = re.findall("'([^']*)'", str(context.get("expected", context.get("expected_tags", ""))))
+    expected = str(context.get("expected", context.get("expected_tags", "")))
+    allowed = [text.strip("'") for text in re.split(", | or ", expected)]
     start = "has no value" if given == "None" else f"'{given}' is not allowed"
     return f"{start}{nearest(given, allowed)}{_listed(allowed)}"
 
@@ -223,35 +239,3 @@ def _shown(given: object) -> str:
         return "no value"
     kinds = ((dict, "a mapping"), (list, "a list"))
     return next((name for kind, name in kinds if isinstance(given, kind)), f"'{given}'")
-
-
-def _misspelled(value: object, node: Node, steps: Steps) -> Iterator[tuple[Steps, str, str]]:
-    """Path, text and what was wanted, for each scalar whose text is not the plain spelling of its value."""
-    given = node.value
-    if isinstance(given, str):
-        noun = _wrong_spelling(value, given)
-        if noun:
-            yield steps, given, noun
-    elif isinstance(given, dict):
-        if isinstance(value, BaseModel):
-            names = {spec.alias or name: name for name, spec in type(value).model_fields.items()}
-            value = {key: getattr(value, name) for key, name in names.items()}
-        if isinstance(value, Mapping):
-            for key in given.keys() & value.keys():
-                yield from _misspelled(value[key], given[key], (*steps, key))
-    elif isinstance(given, list) and isinstance(value, (list, tuple)):
-        for index, (item, child) in enumerate(zip(value, given, strict=False)):
-            yield from _misspelled(item, child, (*steps, index))
-
-
-def _wrong_spelling(value: object, text: str) -> str:
-    """What was wanted instead of ``text``, or nothing if it is spelled plainly."""
-    if isinstance(value, bool):
-        return "" if text in ("true", "false") else "true or false"
-    if not isinstance(value, (int, float)) or _PLAIN_NUMBER.fullmatch(text):
-        return ""
-    try:
-        float(text)
-    except ValueError:
-        return ""
-    return "a whole number" if isinstance(value, int) else "a number"

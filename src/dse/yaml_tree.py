@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from dse.errors import ConfigError, Place, Problem
+from dse.errors import ConfigError, Place, Problem, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
+MAX_PROBLEMS = 100
+Step = str | int
+Steps = tuple[Step, ...]
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 
@@ -88,6 +91,106 @@ def compose(text: str, name: str) -> tuple[Node, list[Problem]]:
         raise ConfigError(*builder.problems, Problem(f"not valid YAML: {', '.join(parts)}", place)) from None
     except yaml.YAMLError as error:
         raise ConfigError(*builder.problems, Problem(f"not valid YAML: {error}", Place(name))) from None
+
+
+def dotted(steps: Sequence[Step]) -> str:
+    """Dotted path: ``units.array_2d.shape[0]``."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).removeprefix(".")
+
+
+def split(path: str) -> Steps:
+    """Steps of a dotted path; the inverse of `dotted`."""
+    parts = re.findall(r"\[(\d+)\]|([^.\[\]]+)", path)
+    return tuple(int(index) if index else name for index, name in parts)
+
+
+def place(root: Node, steps: Sequence[Step]) -> Place:
+    """Place of a path in the tree, or of the deepest part of it that is there."""
+    node = root
+    for step in steps:
+        child = _child(node.value, step)
+        if child is None:
+            break
+        node = child
+    return node.place
+
+
+def _child(value: object, step: Step) -> Any:  # noqa: ANN401
+    if isinstance(value, dict):
+        return value.get(step)
+    if isinstance(value, list) and str(step).isdecimal() and int(step) < len(value):
+        return value[int(step)]
+    return None
+
+
+def change(root: Node, path: str, text: str) -> Node:
+    """The tree with the value at a dotted path replaced; the unique last part of a path may stand alone.
+
+    Raises
+    ------
+    ConfigError
+        The path fits no key, or several; or ``text`` is not a value.
+    """
+    name = f"{path}={text}"
+    value, problems = compose(text, name)
+    steps = split(path)
+    if problems or not steps:
+        raise ConfigError(*(problems or [Problem(f"'{name}' names no key")]))
+    return _put(root, _complete(root, steps, name), Node(value.value if text.strip() else None, Place(name)))
+
+
+def _complete(root: Node, steps: Steps, name: str) -> Steps:
+    """The one full path that ends in ``steps``; the last step may be new in a mapping that is there."""
+    known = list(_paths(root))
+    for wanted, new in ((steps, ()), (steps[:-1], steps[-1:])):
+        fitting = [wanted] if wanted in known else [path for path in known if path[-len(wanted) :] == wanted]
+        if not wanted or len(fitting) == 1:
+            return (*(fitting[0] if wanted else ()), *new)
+        if fitting:
+            raise ConfigError(f"'{name}' could mean any of {', '.join(dotted(path) for path in fitting)}")
+    raise ConfigError(f"'{name}': there is no '{dotted(steps)}'{nearest(dotted(steps), map(dotted, known))}")
+
+
+def _paths(node: Node, above: Steps = ()) -> Iterator[Steps]:
+    if isinstance(node.value, dict):
+        for key, child in node.value.items():
+            yield (*above, key)
+            yield from _paths(child, (*above, key))
+
+
+def _put(node: Node, steps: Steps, value: Node) -> Node:
+    if not steps:
+        return value
+    if isinstance(node.value, list):
+        items = dict(enumerate(node.value))
+        index = int(steps[0]) if str(steps[0]).isdecimal() else -1
+        if index not in items:
+            raise ConfigError(f"'{value.place}': the list has no item {steps[0]}")
+        items[index] = _put(items[index], steps[1:], value)
+        return Node(list(items.values()), node.place)
+    children = node.value if isinstance(node.value, dict) else {}
+    key = str(steps[0])
+    return Node(
+        {**children, key: _put(children.get(key, Node(None, node.place)), steps[1:], value)}, node.place
+    )
+
+
+def to_text(root: Node) -> str:
+    """The tree as a file; reading it back gives the same data."""
+    return str(yaml.dump(root.plain(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110))
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes scalars plainly; quotes only what would be read as something else."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+
+    def ignore_aliases(self, data: object) -> bool:
+        """Write every value in full."""
+        return True
+
+
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:null", re.compile("(?:null)?$"), ["n", ""])
 
 
 class _Builder:
@@ -164,3 +267,7 @@ class _Builder:
 
     def _refuse(self, event: yaml.Event, message: str) -> None:
         self.problems.append(Problem(message, self._place(event)))
+        if len(self.problems) == MAX_PROBLEMS:
+            raise ConfigError(
+                *self.problems, Problem("too many problems; the rest was not read", Place(self.name))
+            )

@@ -35,5 +35,6 @@ class Machine(Spec):
     flag: bool = False
     limit: Hertz | Literal["auto"] = "auto"
     window: Count = 0
+    level: Literal[1, 2] = 1
     notes: list[str] = []
     sweep: dict[str, list[str]] | None = None

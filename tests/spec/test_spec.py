@@ -10,6 +10,7 @@ import pytest
 
 from dse.errors import ConfigError
 from dse.spec import find, json_schema, load, origin, parse, place_of, resolve, shipped
+from dse.yaml_tree import to_text
 from tests.spec.schemas import Machine
 
 GOOD = """\
@@ -21,6 +22,7 @@ units:
   matrix: {kind: array, shape: [16, 8]}
 window: 64K
 flag: true
+level: 2
 """
 START = "kind: gpu\nclock: 1 GHz\n"
 
@@ -61,24 +63,25 @@ BAD = [
     (
         "memories:\n  dram: {bandwith: 1 B/s, colour: red}",
         [
-            "t:4: memories.dram.bandwidth: this key is missing",
+            "t:4: memories.dram.bandwidth: this key is missing; expected a bandwidth such as '400 GiB/s'",
             "t:4: memories.dram.bandwith: unknown key 'bandwith'; did you mean 'bandwidth'?",
             "t:4: memories.dram.colour: unknown key 'colour' (allowed: bandwidth, ports, read)",
         ],
     ),
     (
-        "units:\n  a: {kind: lane, lanes: 1}\n  b: {lanes: 1}\n  c: {kind: lanes, lanes: 0}",
+        "units:\n  a: {kind: lane, lanes: 1}\n  b: {lanes: 1}\n  c: {kind: lanes, lanes: 0}\nlevel: 3",
         [
             "t:4: units.a.kind: 'lane' is not allowed; did you mean 'lanes'? (allowed: array, lanes)",
             "t:5: units.b.kind: this key is missing",
             "t:6: units.c.lanes: '0' must be more than 0",
+            "t:7: level: '3' is not allowed (allowed: 1, 2)",
         ],
     ),
     ("units: {c: {kind: lanes, lanes: 1_0}}", ["t:3: units.c.lanes: '1_0' is not a whole number"]),
     ("units: {c: {kind: lanes, lanes: 1.5}}", ["t:3: units.c.lanes: '1.5' is not a whole number"]),
     (
         "units: {c: {kind: lanes, lanes: 1, efficiency: nan}}",
-        ["t:3: units.c.efficiency: 'nan' is not finite"],
+        ["t:3: units.c.efficiency: 'nan' is not a number"],
     ),
     (
         "units: {c: {kind: lanes, lanes: 1, efficiency: -inf}}",
@@ -120,7 +123,7 @@ def test_good_file_is_typed_by_its_schema() -> None:
     assert machine.memories["dram"].read is not None
     assert (machine.memories["dram"].read.value, machine.memories["dram"].read.unit) == (12.54e-9, "J/row")
     assert machine.units["matrix"].model_dump() == {"kind": "array", "shape": (16, 8)}
-    assert (machine.window, machine.flag, machine.limit) == (65536, True, "auto")
+    assert (machine.window, machine.flag, machine.limit, machine.level) == (65536, True, "auto", 2)
 
 
 @pytest.mark.parametrize(("text", "expected"), BAD, ids=[text[:30] for text, _ in BAD])
@@ -136,7 +139,24 @@ def test_every_problem_is_reported_in_plain_words(text: str, expected: list[str]
 def test_empty_text_misses_its_keys() -> None:
     with pytest.raises(ConfigError) as caught:
         parse("", Machine, "t")
-    assert lines(caught) == ["t:1: kind: this key is missing", "t:1: clock: this key is missing"]
+    assert lines(caught) == [
+        "t:1: kind: this key is missing (allowed: gpu, spatial_array)",
+        "t:1: clock: this key is missing; expected a frequency such as '940 MHz'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "last"),
+    [
+        ("title: a\n" * 200, "t: too many problems; the rest was not read"),
+        ("notes: [" + "[], " * 200 + "]", "and 100 more problems"),
+    ],
+)
+def test_at_most_a_hundred_problems_are_shown(text: str, last: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(START + text, Machine, "t")
+    assert len(lines(caught)) == 101
+    assert lines(caught)[-1] == last
 
 
 def test_spec_is_frozen_pickles_and_keeps_its_places() -> None:
@@ -148,6 +168,49 @@ def test_spec_is_frozen_pickles_and_keeps_its_places() -> None:
     assert str(place_of(again, "memories.dram.read")) == "t:4"
     assert str(place_of(again, "memories.dram.absent")) == "t:4"
     assert str(place_of(again, "units.matrix.shape[1]")) == "t:6"
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    path = tmp_path / "good.yaml"
+    path.write_text(GOOD)
+    return path
+
+
+def test_changes_replace_values_by_dotted_path(good: Path) -> None:
+    changes = {
+        "memories.dram.bandwidth": "1 TB/s",
+        "matrix.shape[1]": "4",
+        "clock": "2 GHz",
+        "dram.ports": "4",
+    }
+    machine = load(good, Machine, "arch", {**changes, "notes": "[a, b]"})
+    dram = machine.memories["dram"]
+    assert (dram.bandwidth, dram.ports, machine.clock, machine.notes) == (1e12, 4, 2e9, ["a", "b"])
+    assert machine.units["matrix"].model_dump()["shape"] == (16, 4)
+    assert str(place_of(machine, "clock")) == "clock=2 GHz"
+
+
+def test_wrong_changes_are_reported_together(good: Path) -> None:
+    good.write_text(GOOD.replace("  dram:", "  hbm: {bandwidth: 1 GB/s}\n  dram:"))
+    changes = {
+        "bandwidth": "1 TB/s",
+        "drm.ports": "2",
+        "clock": "fast",
+        "dram.port": "1",
+        "shape[2]": "1",
+        ".": "2",
+    }
+    with pytest.raises(ConfigError) as caught:
+        load(good, Machine, "arch", changes)
+    assert lines(caught) == [
+        "'bandwidth=1 TB/s' could mean any of memories.hbm.bandwidth, memories.dram.bandwidth",
+        "'drm.ports=2': there is no 'drm.ports'",
+        "'shape[2]=1': the list has no item 2",
+        "'.=2' names no key",
+        "clock=fast: clock: 'fast' is not a number with a unit; expected a frequency such as '940 MHz'",
+        "dram.port=1: memories.dram.port: unknown key 'port'; did you mean 'ports'?",
+    ]
 
 
 def write(folder: Path, **files: str) -> None:
@@ -173,9 +236,9 @@ def test_extends_merges_replaces_removes(tmp_path: Path, monkeypatch: pytest.Mon
     assert machine.memories["dram"].bandwidth == 400 * 2.0**30
     assert str(place_of(machine, "memories.dram.bandwidth")) == "base.yaml:4"
     assert str(place_of(machine, "clock")) == "middle.yaml:2"
-    tree = resolve("top.yaml", "arch").plain()
-    assert isinstance(tree, dict)
-    assert tree["memories"] == {"dram": {"bandwidth": "400 GiB/s", "ports": "2"}}
+    resolved = to_text(resolve("top.yaml", "arch"))
+    assert "memories:\n  dram:\n    bandwidth: 400 GiB/s\n    ports: 2\n" in resolved
+    assert parse(resolved, Machine) == machine
 
 
 def test_extends_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
