@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dse.errors import Place
 
 MAX_OPERATORS = 64
+SHOWN = 100
 _TERMINALS = {
     "$END": "the end",
     "NAME": "a name",
@@ -57,7 +58,10 @@ class Fault(Exception):  # noqa: N818 - a place in the text on its way to a Prob
 def pointed(message: str, text: str, column: int) -> str:
     """Message followed by the Einsum's text and a caret line under ``column`` (from 0)."""
     line = "".join(character if character.isprintable() else " " for character in text)
-    return f"{message}\n    {line}\n    {' ' * column}^"
+    start = max(0, column - SHOWN // 2) if len(line) > SHOWN else 0
+    dots = "..." if start else ""
+    shown = dots + line[start : start + SHOWN] + ("..." if start + SHOWN < len(line) else "")
+    return f"{message}\n    {shown}\n    {' ' * (column - start + len(dots))}^"
 
 
 def parse_einsum(
@@ -102,15 +106,18 @@ def _tree(text: str) -> Tree[Token]:
         end = error.token.type == "$END"
         found = "the text ends here" if end else f"unexpected '{error.token}'"
         column = len(text.rstrip()) if end else _column(error.token)
-        raise Fault(f"{found}; expected {_expected(error.accepts or error.expected)}", column) from None
+        raise Fault(f"{found}; expected {_expected(error.accepts or set())}", column) from None
     except UnexpectedCharacters as error:
         column = error.pos_in_stream or 0
-        message = f"unexpected {text[column]!r}; expected {_expected(error.allowed)}"
+        before = _parser().parse_interactive(text[:column])
+        before.exhaust_lexer()
+        accepted: set[str] = before.accepts()  # type: ignore[no-untyped-call]
+        message = f"unexpected {text[column]!r}; expected {_expected(accepted)}"
         raise Fault(message, column) from None
 
 
-def _expected(terminals: set[str] | None) -> str:
-    words = sorted(_TERMINALS[name] for name in terminals or () if name in _TERMINALS)
+def _expected(terminals: set[str]) -> str:
+    words = sorted(_TERMINALS[name] for name in terminals if name in _TERMINALS)
     return " or ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 

@@ -100,7 +100,7 @@ def analyse_passes(cascade: Cascade, group: str | tuple[str, ...]) -> PassAnalys
     Raises
     ------
     WorkloadError
-        A rank the cascade does not have.
+        A rank the cascade does not have, no rank at all, or a recurrence that crosses a barrier of the group.
     """
     ranks = _group(cascade, group)
     view = _view(cascade, ranks)
@@ -125,6 +125,8 @@ def rank_groups(cascade: Cascade) -> tuple[tuple[str, ...], ...]:
 
 def _group(cascade: Cascade, group: str | tuple[str, ...]) -> tuple[str, ...]:
     ranks = cascade.partition.get(group, (group,)) if isinstance(group, str) else group
+    if not ranks:
+        raise WorkloadError("a rank group needs at least one rank")
     for rank in ranks:
         if rank not in cascade.ranks:
             known = [*cascade.ranks, *cascade.partition]
@@ -176,6 +178,11 @@ def _levels(
         for einsum in einsums:
             found = [_after(cascade, group, kinds[einsum.name], access, levels) for access in einsum.operands]
             level = max([levels[einsum.name], *found])
+            if level > base + len(einsums) + 1:
+                raise WorkloadError(
+                    f"'{einsum.name}' carries a rank through a barrier of ({', '.join(group)}): "
+                    "it is not the outermost rank there, so the passes grow with its size"
+                )
             changed = changed or level > levels[einsum.name]
             levels[einsum.name] = level
     return levels

@@ -11,6 +11,7 @@ import numpy as np
 from dse.workloads.cascade import Access, Call, Cascade, Constant, Einsum, Expression
 from dse.workloads.cascade_file import load_cascade
 from dse.workloads.numeric import execute
+from dse.workloads.operators import OPERATORS
 from dse.workloads.sizes import partition_inputs, whole_ranks
 
 if TYPE_CHECKING:
@@ -27,6 +28,22 @@ SOFTMAX = (
     "softmax_flash",
     "softmax_split_k",
 )
+
+
+GOOD = """\
+assumes: [test]
+source: test
+family: test
+title: test
+ranks: {e: depth, m: keys, p: queries}
+inputs: {Q: [e, p], K: [e, m]}
+carried: {R: {rank: m, initial: 0}}
+constants: {scale: 2}
+einsums:
+  - S[m,p] = scale * (Q[e,p] * K[e,m])
+  - R[m+1,p] = R[m,p] + S[m,p]
+  - Z[p] = R[last,p]
+"""
 
 
 def probabilities(q: Array, k: Array) -> Array:
@@ -51,6 +68,55 @@ def run(
     """All tensors of a shipped cascade from whole inputs."""
     cascade = load_cascade(name)
     return execute(cascade, sizes, partition_inputs(cascade, sizes, whole), constants)
+
+
+class Elementwise:
+    """Value of any element of a cascade from its definition alone, on demand and in plain recursion."""
+
+    def __init__(self, cascade: Cascade, sizes: Mapping[str, int], inputs: Mapping[str, Array]) -> None:
+        self.cascade = cascade
+        self.sizes = sizes
+        self.inputs = inputs
+        self.known: dict[tuple[str, tuple[int, ...]], float] = {}
+
+    def value(self, tensor: str, coordinates: tuple[int, ...]) -> float:
+        """One element; coordinate 0 of a carried rank is the initial value."""
+        if tensor in self.inputs:
+            return float(self.inputs[tensor][coordinates])
+        if (tensor, coordinates) not in self.known:
+            self.known[tensor, coordinates] = self._einsum(tensor, coordinates)
+        return self.known[tensor, coordinates]
+
+    def _einsum(self, tensor: str, coordinates: tuple[int, ...]) -> float:
+        einsum = self.cascade.einsum(tensor)
+        point = {}
+        for index, coordinate in zip(einsum.output.indices, coordinates, strict=True):
+            if coordinate < index.offset:
+                return self.cascade.carried[tensor].initial
+            point[index.rank] = coordinate - index.offset
+        return self._reduced(einsum, len(einsum.reductions), point)
+
+    def _reduced(self, einsum: Einsum, depth: int, point: Mapping[str, int]) -> float:
+        if depth == 0:
+            return self._expression(einsum.expression, point)
+        reduction = einsum.reductions[depth - 1]
+        steps = itertools.product(*(range(self.sizes[rank]) for rank in reduction.ranks))
+        values = sorted(
+            self._reduced(einsum, depth - 1, {**point, **dict(zip(reduction.ranks, step, strict=True))})
+            for step in steps
+        )
+        if reduction.argument:
+            return values[-int(reduction.argument.value)]
+        return {"add": sum(values), "max": values[-1], "min": values[0]}[reduction.operator]
+
+    def _expression(self, expression: Expression, point: Mapping[str, int]) -> float:
+        if isinstance(expression, Constant):
+            return expression.value
+        if isinstance(expression, Call):
+            operands = [self._expression(operand, point) for operand in expression.operands]
+            return float(OPERATORS[expression.operator].function(*map(np.float64, operands)))
+        at = [self.sizes[i.rank] if i.last else point[i.rank] + i.offset for i in expression.indices]
+        return self.value(expression.tensor, tuple(at))
 
 
 class Counting:
