@@ -100,6 +100,12 @@ class SpatialArray:
     units: Mapping[str, ComputeUnit]
 
     @property
+    def peak_flop_per_s(self) -> Array:
+        """Multiply-adds × 2 of all elements of the 2D array, each cycle."""
+        unit = self.units["array_2d"]
+        return 2.0 * unit.elements / unit.operations["mac"].busy_cycles * self.clock_hz
+
+    @property
     def area_m2(self) -> Array:
         """Sum of the component areas the file gives; NaN where one is not given."""
         total = np.zeros(1)

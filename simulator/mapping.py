@@ -70,6 +70,7 @@ class PaperFile(spec.Spec):
     """Conventions of the published model that the paper accounting follows, each with its reason."""
 
     why: list[str]
+    error: str = Field(description="how far results are known to be from the published ones")
     block: Literal["divisor", "largest"] = Field(
         default="largest", description="blocks: a divisor of the query tiles, or whatever fits"
     )

@@ -47,11 +47,18 @@ class Group:
     """Requests evaluated together: their indices, what they share, and their evaluation."""
 
     indices: tuple[int, ...]
+    accounting: str
     workload: Workload
     machine: Machine
     mappings: tuple[Mapping, ...]
     lowered: Lowered
     evaluation: Evaluation
+
+    @property
+    def error_bar(self) -> str | None:
+        """How far results of this kind are known to be from published ones; None if nothing is known."""
+        paper = self.mappings[0].file.paper
+        return paper.error if self.accounting == "paper" and paper is not None else None
 
 
 @dataclass
@@ -134,4 +141,4 @@ def _groups(requests: Sequence[Request], indices: list[int], resolver: Resolver)
         mine = tuple(chosen[position] for position in positions)
         here = take(workload, positions), take(machine, positions)
         lowered = lower(*here, stack(mine), first.accounting)
-        yield Group(tuple(indices[p] for p in positions), *here, mine, lowered, evaluate(lowered.program))
+        yield Group(tuple(indices[p] for p in positions), first.accounting, *here, mine, lowered, evaluate(lowered.program))

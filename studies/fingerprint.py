@@ -1,0 +1,64 @@
+"""What results depend on, as named hashes: machine, workload, mapping and space files, and the code itself."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dse import spec, yaml_tree
+from dse.arch.machine import ROOM as MACHINES
+from dse.mappers.space import ROOM as SPACES
+from dse.simulator.mapping import ROOM as MAPPINGS
+from dse.workloads.cascade_file import ROOM as CASCADES
+from dse.workloads.load import TRACES, room_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dse.studies.batch import Request
+
+_ROOMS = ("arch", "workloads", "simulator", "mappers", "studies")
+
+
+def fingerprint(requests: Iterable[Request]) -> dict[str, str]:
+    """Named hashes of every file the requests read, of all mappings, cascades and spaces, and of the code."""
+    asked = list(requests)
+    found = {f"machine {name}": _file(name, MACHINES) for name in {r.machine for r in asked}}
+    found |= {f"workload {name}": _workload(name) for name in {r.workload for r in asked}}
+    for room in (MAPPINGS, SPACES, CASCADES):
+        texts = [yaml_tree.to_text(spec.resolve(path, room)) for path in spec.shipped(room).values()]
+        found[room] = _digest("\n".join(texts).encode())
+    return found | {"code": code_version()}
+
+
+@cache
+def code_version() -> str:
+    """Hash of all source files of the package that results depend on."""
+    digest = hashlib.sha256()
+    for room in _ROOMS:
+        location = importlib.util.find_spec(f"dse.{room}")
+        assert location is not None
+        assert location.submodule_search_locations
+        folder = Path(next(iter(location.submodule_search_locations)))
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(path.relative_to(folder).as_posix().encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _workload(name: str) -> str:
+    room = room_of(name)
+    if room == TRACES:
+        return _digest(spec.find(name, TRACES, ".parquet").read_bytes())
+    return _file(name, room)
+
+
+def _file(name: str, room: str) -> str:
+    return _digest(yaml_tree.to_text(spec.resolve(name, room)).encode())
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]

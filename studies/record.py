@@ -1,0 +1,72 @@
+"""One design point as an object: what ``dse run --format json`` prints, its keys as in `docs/formats.md`."""
+
+from __future__ import annotations
+
+import platform
+from typing import TYPE_CHECKING, Any
+
+import dse
+from dse.studies.batch import Request, Resolver, evaluate_requests
+from dse.studies.rows import components, infeasible_columns, result_columns
+
+if TYPE_CHECKING:
+    from dse.studies.batch import Group
+
+_FAMILIES = ("vector_ops", "utilization")
+
+
+def evaluate_one(request: Request, resolver: Resolver | None = None) -> Group:
+    """Evaluation of one request, a group of one point."""
+    return evaluate_requests([request], resolver)[0]
+
+
+def record(request: Request, group: Group, baseline: Group | None = None) -> dict[str, Any]:
+    """Everything known of one design point; an infeasible one says why."""
+    head: dict[str, Any] = {
+        "machine": group.machine.name,
+        "workload": group.workload.name,
+        "parameters": dict(group.workload.parameters) | {f"machine.{key}": value for key, value in request.overrides},
+        "accounting": request.accounting,
+        "mapper": request.mapper,
+        "mapping": group.mappings[0].label,
+    }
+    if group.evaluation.feasible[0]:
+        return head | {"infeasible": infeasible_columns(group, 0)}
+    found = {key: _scalar(values[0]) for key, values in result_columns(group).items() if key not in ("status", "mapping")}
+    body = {key: value for key, value in found.items() if "." not in key}
+    for family in _FAMILIES:
+        body[family] = {k.removeprefix(f"{family}."): v for k, v in found.items() if k.startswith(f"{family}.")}
+    body["bandwidth_byte_per_s"] = _bandwidths(found)
+    facts = group.lowered.facts
+    body["window_tiles"] = _scalar(facts.window[0])
+    body["block_queries"] = _scalar(facts.block_queries[0])
+    body |= _compared(group, baseline)
+    body["components"] = components(group, 0)
+    body["notes"] = list(group.machine.notes)
+    body["versions"] = {"dse": dse.__version__, "python": platform.python_version()}
+    return head | body
+
+
+def _bandwidths(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    nested: dict[str, dict[str, Any]] = {}
+    for key, value in found.items():
+        if key.startswith("bandwidth."):
+            _, memory, kind = key.split(".")
+            nested.setdefault(memory, {})[kind] = value
+    return nested
+
+
+def _compared(group: Group, baseline: Group | None) -> dict[str, Any]:
+    """Speed-up and energy ratio over a baseline at the same workload."""
+    if baseline is None:
+        return {"baseline": None, "speedup": None, "energy_ratio": None}
+    mine, other = group.evaluation, baseline.evaluation
+    return {
+        "baseline": baseline.machine.name,
+        "speedup": float(other.seconds[0] / mine.seconds[0]),
+        "energy_ratio": float(mine.joules[0] / other.joules[0]),
+    }
+
+
+def _scalar(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value

@@ -1,0 +1,153 @@
+"""The sweep engine: design points in batches on arrays, on one process or several, into a store that resumes.
+
+Rows do not depend on how points are batched or on how many processes work: each batch brings its own baselines.
+"""
+
+from __future__ import annotations
+
+import itertools
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dse.studies.batch import Group, Request, evaluate_requests
+from dse.studies.fingerprint import fingerprint
+from dse.studies.rows import components, result_columns
+from dse.studies.store import point_hash
+from dse.studies.sweep_file import Axes, baseline_of, requests
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import pandas as pd
+
+BATCH_POINTS = 4096
+COMPONENT_POINTS = 10_000
+
+
+@dataclass(frozen=True)
+class Point:
+    """One design point of a sweep: its hash, its values on the axes, and what it asks for."""
+
+    key: str
+    values: dict[str, str]
+    request: Request
+    baseline: Request | None
+
+
+def points_of(axes: Axes, names: list[str], content: dict[str, str]) -> list[Point]:
+    """Every design point of a sweep in canonical order; ``content`` goes into each hash."""
+    version = point_hash(content)
+    found = []
+    for values, request in requests(axes, names):
+        parts: dict[str, Any] = {"content": version, "request": _plain(request)}
+        found.append(Point(point_hash(parts), values, request, baseline_of(request, axes)))
+    return found
+
+
+def content_of(axes: Axes, names: list[str]) -> dict[str, str]:
+    """Named hashes of all a sweep's results depend on: files, code, and the axes themselves."""
+    made = [request for _, request in requests(axes, names)]
+    made += [base for base in {baseline_of(request, axes) for request in made} if base is not None]
+    return fingerprint(made) | {"sweep": point_hash({"axes": axes.model_dump(), "names": names})}
+
+
+def run_points(
+    points: Sequence[Point],
+    jobs: int,
+    with_components: bool,
+    done: Callable[[pd.DataFrame, pd.DataFrame | None], None],
+) -> None:
+    """Evaluate points batch by batch and hand each batch's rows and components to ``done`` in order."""
+    batches = list(_batches(points, jobs))
+    if jobs == 1 or len(batches) == 1:
+        for batch in batches:
+            done(*batch_frames(batch, with_components))
+        return
+    with ProcessPoolExecutor(jobs) as pool:
+        for frames in pool.map(batch_frames, batches, itertools.repeat(with_components)):
+            done(*frames)
+
+
+def batch_frames(points: Sequence[Point], with_components: bool) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """Rows and components of a batch of points."""
+    import pandas as pd
+
+    asked = list(dict.fromkeys([*(p.request for p in points), *(p.baseline for p in points if p.baseline is not None)]))
+    groups = evaluate_requests(asked)
+    table = _table(asked, groups)
+    where = {request: row for row, request in enumerate(asked)}
+    rows = table.iloc[[where[p.request] for p in points]].reset_index(drop=True)
+    rows.insert(0, "point", [p.key for p in points])
+    _compare(rows, table, points, where)
+    if not with_components:
+        return rows, None
+    places = {asked[index]: (group, i) for group in groups for i, index in enumerate(group.indices)}
+    ledger = [{"point": p.key, **row} for p in points for row in _components(*places[p.request])]
+    return rows, pd.DataFrame(ledger)
+
+
+def _components(group: Group, point: int) -> list[dict[str, Any]]:
+    feasible = len(group.evaluation.feasible) == 1 or not group.evaluation.feasible[point]
+    return components(group, point) if feasible else []
+
+
+def _table(asked: Sequence[Request], groups: Sequence[Group]) -> pd.DataFrame:
+    """Rows of requests, in their order: identity, parameters and overrides, results."""
+    import pandas as pd
+
+    frames = []
+    for group in groups:
+        results = pd.DataFrame(result_columns(group), index=list(group.indices))
+        parameters = _parameters([asked[index] for index in group.indices], group)
+        frames.append(pd.concat([pd.DataFrame(parameters, index=list(group.indices)), results], axis=1))
+    return pd.concat(frames).sort_index()
+
+
+def _parameters(asked: Sequence[Request], group: Group) -> list[dict[str, Any]]:
+    sizes = group.workload.sizes
+    found = []
+    for place, request in enumerate(asked):
+        row: dict[str, Any] = {
+            "machine": request.machine,
+            "workload": request.workload,
+            "mapper": request.mapper,
+            "accounting": request.accounting,
+        }
+        shown = dict(group.workload.parameters)
+        for name, rank in (("sequence", "m"), ("queries", "p"), ("batch", "b")):
+            if rank in sizes:
+                shown[name] = int(sizes[rank][place if len(sizes[rank]) > 1 else 0])
+        found.append(row | shown | dict(request.overrides))
+    return found
+
+
+def _compare(rows: pd.DataFrame, table: pd.DataFrame, points: Sequence[Point], where: dict[Request, int]) -> None:
+    """Speed-up and energy ratio of each point over its baseline."""
+    if all(point.baseline is None for point in points):
+        return
+    bases = [where[point.baseline if point.baseline is not None else point.request] for point in points]
+    base = table.iloc[bases]
+    rows["baseline"] = base["machine"].to_numpy()
+    rows["speedup"] = base["latency_s"].to_numpy(dtype=np.float64) / rows["latency_s"].to_numpy(dtype=np.float64)
+    rows["energy_ratio"] = rows["energy_j"].to_numpy(dtype=np.float64) / base["energy_j"].to_numpy(dtype=np.float64)
+
+
+def _batches(points: Sequence[Point], jobs: int) -> Iterator[Sequence[Point]]:
+    size = min(BATCH_POINTS, max(1, -(-len(points) // jobs)))
+    for start in range(0, len(points), size):
+        yield points[start : start + size]
+
+
+def _plain(request: Request) -> dict[str, Any]:
+    return {
+        "machine": request.machine,
+        "workload": request.workload,
+        "parameters": dict(request.parameters),
+        "overrides": dict(request.overrides),
+        "accounting": request.accounting,
+        "mapper": request.mapper,
+        "mapping": request.mapping or "",
+    }

@@ -1,0 +1,161 @@
+"""Sweep files: axes of design points, in a machine file's ``sweep:`` section or a file of its own.
+
+Every key is an axis: ``machine``, ``workload``, ``accounting``, ``mapper``, a workload parameter (``sequence``), or a
+dotted machine key (``global_buffer.capacity``). The first axis varies slowest. ``set`` fixes further values;
+``baseline`` replaces some of a point's values to find what it is compared with. Axes of workload parameters do not
+apply to traces, whose sizes are those they ran with.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, model_validator
+
+from dse import spec
+from dse.errors import ConfigError, Problem, nearest
+from dse.mappers.choose import DEFAULT
+from dse.simulator.lowering import ACCOUNTINGS
+from dse.studies.batch import Request
+from dse.workloads.load import TRACES, room_of
+from dse.workloads.model import parameter_names
+from dse.workloads.workload import RANKS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+ROOM = "studies/sweeps"
+REQUEST_AXES = ("machine", "workload", "accounting", "mapper", "mapping")
+_OWN = ("set", "baseline")
+
+
+class Axes(spec.Spec, extra="allow"):
+    """The axes of a sweep; any further key is an axis of its own."""
+
+    machine: list[str] = Field(default_factory=list, description="machines; the file's own if not given")
+    workload: list[str] = Field(min_length=1)
+    accounting: list[str] = Field(default_factory=list)
+    mapper: list[str] = Field(default_factory=list)
+    set: dict[str, str] = Field(default_factory=dict, description="values that do not vary")
+    baseline: dict[str, str] = Field(default_factory=dict, description="values that make the baseline of a point")
+
+    @model_validator(mode="after")
+    def _lists(self) -> Axes:
+        for name, values in (self.model_extra or {}).items():
+            if not isinstance(values, list) or not values or not all(isinstance(value, str) for value in values):
+                raise ValueError(f"axis {name} needs a list of values")
+        for name in ("accounting", "mapper"):
+            if name in self.set and getattr(self, name):
+                raise ValueError(f"{name} is both an axis and set")
+        return self
+
+
+class SweepFile(spec.Spec, extra="ignore"):
+    """A file with a ``sweep:`` section: a machine, or a sweep of its own with a title and a source."""
+
+    sweep: Axes
+
+
+def load_sweep(source: str | Path) -> tuple[Axes, list[str], str]:
+    """Axes of a sweep or machine file, their names in the order of the file, and the file's stem.
+
+    Raises
+    ------
+    ConfigError
+        The file is wrong, or has no ``sweep:`` section.
+    """
+    room = _room(str(source))
+    file = spec.load(source, SweepFile, room)
+    tree = spec.resolve(source, room).value
+    assert isinstance(tree, dict)
+    written = tree["sweep"].value
+    assert isinstance(written, dict)
+    axes = file.sweep
+    if not axes.machine:
+        axes = axes.model_copy(update={"machine": [str(source)]})
+    names = [name for name in written if name not in _OWN]
+    return axes, names if "machine" in names else ["machine", *names], spec.origin(file).stem
+
+
+def _room(source: str) -> str:
+    shipped = {name.rpartition("/")[2] for name in spec.shipped(ROOM)} | set(spec.shipped(ROOM))
+    return ROOM if source in shipped else "arch"
+
+
+def requests(axes: Axes, names: list[str]) -> Iterator[tuple[dict[str, str], Request]]:
+    """Every design point: its value on each axis, and the request; the first axis varies slowest.
+
+    Raises
+    ------
+    ConfigError
+        An axis, or a value of accounting, that does not exist.
+    """
+    _check(axes, names)
+    values = {name: list(_values(axes, name)) for name in names}
+    seen: set[Request] = set()
+    for chosen in itertools.product(*values.values()):
+        point = dict(zip(names, chosen, strict=True))
+        made = _request(axes.set | point)
+        if made not in seen:
+            seen.add(made)
+            yield point, made
+
+
+def baseline_of(request: Request, axes: Axes) -> Request | None:
+    """The request a point is compared with, None if the sweep names no baseline."""
+    if not axes.baseline:
+        return None
+    direct = {key: value for key, value in axes.baseline.items() if key in REQUEST_AXES}
+    parameters = dict(request.parameters) | {k: v for k, v in axes.baseline.items() if is_parameter(k)}
+    changed = {k: v for k, v in axes.baseline.items() if k not in REQUEST_AXES and not is_parameter(k)}
+    overrides = dict(request.overrides) | changed
+    if "machine" in direct and direct["machine"] != request.machine:
+        overrides = changed
+    return replace(request, **direct, parameters=tuple(parameters.items()), overrides=tuple(overrides.items()))
+
+
+def is_parameter(name: str) -> bool:
+    """Whether an axis belongs to the workload: a model's parameter or a rank."""
+    return name in parameter_names() or name in RANKS or name in ("n", "k")
+
+
+def _values(axes: Axes, name: str) -> list[str]:
+    found: Any = getattr(axes, name, None) if name in Axes.model_fields else (axes.model_extra or {})[name]
+    return [str(value) for value in found]
+
+
+def _request(values: Mapping[str, str]) -> Request:
+    traced = room_of(values["workload"]) == TRACES
+    parameters = {k: v for k, v in values.items() if k not in REQUEST_AXES and is_parameter(k)}
+    overrides = {k: v for k, v in values.items() if k not in REQUEST_AXES and not is_parameter(k)}
+    return Request(
+        machine=values["machine"],
+        workload=values["workload"],
+        parameters=() if traced else tuple(parameters.items()),
+        overrides=tuple(overrides.items()),
+        accounting=values.get("accounting", ACCOUNTINGS[0]),
+        mapper=values.get("mapper", DEFAULT),
+        mapping=values.get("mapping"),
+    )
+
+
+def _check(axes: Axes, names: list[str]) -> None:
+    problems = []
+    for name in [*names, *axes.set, *axes.baseline]:
+        plain = "." not in name and name != "clock"
+        if plain and name not in REQUEST_AXES and not is_parameter(name):
+            known = [*REQUEST_AXES, *parameter_names()]
+            problems.append(
+                Problem(f"'{name}' is neither a workload parameter nor a dotted machine key{nearest(name, known)}", path="sweep")
+            )
+    given = [*axes.accounting, axes.set.get("accounting", ACCOUNTINGS[0])]
+    problems += [
+        Problem(f"'{value}' is not one of {', '.join(ACCOUNTINGS)}{nearest(value, ACCOUNTINGS)}", path="sweep.accounting")
+        for value in given
+        if value not in ACCOUNTINGS
+    ]
+    if problems:
+        raise ConfigError(*problems)

@@ -1,0 +1,76 @@
+"""``dse run``: one design point, in closed form and, where asked, by event simulation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from dse.errors import InfeasibleError
+from dse.studies.batch import Resolver
+from dse.studies.record import evaluate_one, record
+from dse.studies.requests import request
+from dse.studies.tables import emit, write
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dse.studies.batch import Group
+
+
+def run(
+    machine: str,
+    workload: str,
+    parameters: list[str],
+    changes: list[str],
+    accounting: str,
+    mapper: str,
+    mapping: str | None,
+    options: list[str],
+    baseline: str | None,
+    simulate: bool,
+    timeline: Path | None,
+    output: Path | None,
+    format: str,  # noqa: A002
+) -> None:
+    """Evaluate one design point and print it.
+
+    Raises
+    ------
+    InfeasibleError
+        The point cannot exist; the record is printed first.
+    """
+    asked, resolver = request(machine, workload, parameters, changes, accounting, mapper, mapping, options), Resolver()
+    group = evaluate_one(asked, resolver)
+    other = None
+    if baseline is not None:
+        other = evaluate_one(replace(asked, machine=baseline, mapping=None, options=(), overrides=()), resolver)
+    found = record(asked, group, other)
+    if simulate or timeline is not None:
+        found["simulated"] = _simulated(group, timeline)
+    if output is not None:
+        write(found, output)
+    emit(found, format)
+    if "infeasible" in found:
+        why = found["infeasible"]
+        raise InfeasibleError(
+            f"{found['machine']} cannot run {found['workload']}: {why['constraint']} needs {why['demand']:.6g} {why['unit']}, "
+            f"there is {why['bound']:.6g}; try {', or '.join(why['levers'])}"
+        )
+
+
+def _simulated(group: Group, timeline: Path | None) -> dict[str, Any]:
+    """Event simulation of the point beside its bounds."""
+    from dse.simulator.simulate import simulate
+    from dse.simulator.timeline import write_timeline
+
+    if group.evaluation.feasible[0]:
+        return {}
+    result = simulate(group.lowered.program, 0)
+    if timeline is not None:
+        write_timeline(result, timeline)
+    return {
+        "cycles": result.cycles,
+        "latency_s": result.cycles / float(group.machine.clock_hz[0]),
+        "extrapolated": result.extrapolated,
+        "units": {name: unit for name, unit in result.units.items()},
+    }

@@ -1,0 +1,114 @@
+"""``dse sweep``: all design points of a file's axes, resumable, with table, files and figures."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from dse.errors import ConfigError, InfeasibleError, Problem
+from dse.studies.requests import pairs
+from dse.studies.store import Store
+from dse.studies.sweep import COMPONENT_POINTS, content_of, points_of, run_points
+from dse.studies.sweep_file import REQUEST_AXES, Axes, load_sweep
+from dse.studies.tables import emit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import pandas as pd
+
+    from dse.studies.sweep import Point
+
+
+def sweep(
+    file: str,
+    jobs: int,
+    out: Path | None,
+    fresh: bool,
+    plots: bool,
+    format: str,  # noqa: A002
+    parameters: list[str],
+    changes: list[str],
+) -> None:
+    """Evaluate every point of a sweep and write its folder.
+
+    Raises
+    ------
+    ConfigError
+        The file or an axis is wrong, or the folder holds another sweep.
+    InfeasibleError
+        No point is feasible.
+    """
+    started = time.perf_counter()
+    axes, names, stem = load_sweep(file)
+    axes = _with_values(axes, names, pairs(parameters, "-p") + pairs(changes, "-m"))
+    content = content_of(axes, names)
+    points = points_of(axes, names, content)
+    folder = _folder(out, stem)
+    with Store.open(folder, content, fresh=fresh) as store:
+        left = [point for point in points if point.key not in store.finished]
+        _evaluate(store, left, jobs, len(points) <= COMPONENT_POINTS)
+        order = [point.key for point in points]
+        meta = {"command": f"dse sweep {file}", "seed": 0, "axes": names}
+        rows = store.finish(order, meta, names)
+        figures = _figures(folder) if plots else []
+    emit(rows, format)
+    _closing(rows, folder, len(points) - len(left), figures, time.perf_counter() - started)
+    if (rows["status"] == "infeasible").all():
+        raise InfeasibleError(f"no point of this sweep is feasible; see {folder}/results.csv")
+
+
+def _with_values(axes: Axes, names: Sequence[str], given: Sequence[tuple[str, Any]]) -> Axes:
+    """Axes with values given on the command line: an axis so given has that one value."""
+    fixed: dict[str, str] = dict(axes.set)
+    lists: dict[str, list[str]] = {}
+    for key, value in given:
+        if key in names:
+            lists[key] = [part.strip() for part in value.split(",")]
+        elif key in REQUEST_AXES:
+            raise ConfigError(Problem("is set by the sweep file", path=key))
+        else:
+            fixed[key] = value
+    return axes.model_copy(update={"set": fixed, **lists})
+
+
+def _folder(out: Path | None, stem: str) -> Path:
+    from pathlib import Path
+
+    return Path("results") / stem if out is None else out
+
+
+def _evaluate(store: Store, points: Sequence[Point], jobs: int, with_components: bool) -> None:
+    """Evaluate what is left, with a progress bar on a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    if not points:
+        return
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task("design points", total=len(points))
+
+        def done(rows: pd.DataFrame, components: pd.DataFrame | None) -> None:
+            store.add(rows, components)
+            progress.advance(task, len(rows))
+
+        run_points(points, jobs, with_components, done)
+
+
+def _figures(folder: Path) -> list[Path]:
+    from dse.studies.verbs.plot import draw_all
+
+    return draw_all(folder, folder / "figures")
+
+
+def _closing(rows: pd.DataFrame, folder: Path, kept: int, figures: Sequence[Path], seconds: float) -> None:
+    """One line for people: how many points, how long, where."""
+    infeasible = int((rows["status"] == "infeasible").sum())
+    parts = [f"{len(rows)} design points in {seconds:.1f} s"]
+    parts += [f"{kept} kept from an earlier run"] if kept else []
+    parts += [f"{infeasible} infeasible"] if infeasible else []
+    pictures = len({path.stem for path in figures})
+    sys.stderr.write(f"{', '.join(parts)}; results, and {pictures} figures, in {folder}\n")
