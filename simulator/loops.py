@@ -1,0 +1,261 @@
+"""Terms that bound the cycles of one loop body, on arrays of design points.
+
+Lower bound: the largest of, for each unit, its busy time between the soonest it can start and the least
+that must follow it; for each dependence cycle, as many rounds as fit into the iterations; and the longest
+path through one iteration. For the upper bound, what a chain of steps that wait for each other can hold:
+``LoopCosts.chains``.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from dse.simulator.arrays import ONE, ZERO, Array, Mask, floor_div, total
+from dse.simulator.program import Loop, leaf_body
+from dse.simulator.structure import LATENCY, CyclePlan, UnitPlan, plan_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dse.simulator.points import Points
+    from dse.simulator.program import Body
+
+
+class Term(NamedTuple):
+    """One lower bound, in the order in which its parts pass: cycles before, of, and after what binds."""
+
+    before: Array
+    middle: Array
+    after: Array
+
+    @property
+    def cycles(self) -> Array:
+        """Sum of the parts."""
+        return self.before + self.middle + self.after
+
+
+def _where_ran(ran: list[Mask], term: Term) -> Term:
+    """The term where any of its steps was executed, else zero."""
+    some = ran[0]
+    for mask in ran[1:]:
+        some = some | mask
+    return Term(*(np.where(some, part, 0.0) for part in term))
+
+
+class LoopCosts:
+    """Cycles of a Body, or of a Loop over one, at some design points, worked out as they are asked for."""
+
+    def __init__(self, node: Loop | Body, points: Points) -> None:
+        body = leaf_body(node)
+        assert body is not None
+        self.plan = plan_of(node, points.program)
+        self.count = points.checked(node.count, "count", node.name) if isinstance(node, Loop) else ONE
+        self.busy = [points.checked(s.busy, "busy", s.name) for s in body.steps]
+        self.latency = [
+            ZERO if s.latency is ZERO else points.checked(s.latency, "latency", s.name) for s in body.steps
+        ]
+        self.every = [points.at(s.every) for s in body.steps]
+        holds = node.holds if isinstance(node, Loop) else ()
+        distances = [*(e.distance for e in body.edges), *(h.capacity for h in holds)]
+        self.distance = [points.at(d) for d in distances]
+        self.servers = {u.name: points.at(points.program.units[u.name].count) for u in self.plan.units}
+        self._heads: dict[int, Array] = {}
+        self._tails: dict[int, Array] = {}
+
+    def runs(self, step: int) -> Array:
+        """Executions of a step: iterations, or whole groups of ``every`` (with ``first``, groups begun)."""
+        shape = self.plan.steps[step]
+        if not shape.sparse:
+            return self.count
+        if not shape.first:
+            return floor_div(self.count, self.every[step])
+        runs: Array = np.ceil(self.count / self.every[step])
+        return runs
+
+    def head(self, step: int) -> Array:
+        """Least cycles from the start of an iteration to the start of the step."""
+        if step not in self._heads:
+            found = ZERO
+            for source in self.plan.before[step]:
+                finish = self.head(source) + self.busy[source]
+                if self.latency[source] is not ZERO:
+                    finish = finish + self.latency[source]
+                if self.plan.steps[source].sparse and not self.plan.steps[source].first:
+                    finish = self._where_both(source, step, finish)
+                found = finish if found is ZERO else np.maximum(found, finish)
+            self._heads[step] = found
+        return self._heads[step]
+
+    def tail(self, step: int) -> Array:
+        """Least cycles from where the step stops being busy to the end of all that waits for it."""
+        if step not in self._tails:
+            found = ZERO
+            for target in self.plan.after[step]:
+                rest = self.busy[target] + self.tail(target)
+                if self.plan.steps[target].sparse:
+                    rest = self._where_both(target, step, rest)
+                found = rest if found is ZERO else np.maximum(found, rest)
+            self._tails[step] = found if self.latency[step] is ZERO else self.latency[step] + found
+        return self._tails[step]
+
+    def _where_both(self, rare: int, other: int, cycles: Array) -> Array:
+        """Cycles where the rare step certainly runs in an iteration of the other one, else zero."""
+        both = self.every[rare] == 1
+        if self.plan.steps[other].sparse and self.plan.steps[other].first == self.plan.steps[rare].first:
+            both = both | (self.every[rare] == self.every[other])
+        return np.where(both, cycles, 0.0)
+
+    def work(self, unit: UnitPlan) -> Array:
+        """Server-cycles the loop keeps a unit busy."""
+        found: Array | None = None
+        if unit.dense:
+            found = self.busy[unit.dense[0]]
+            for step in unit.dense[1:]:
+                found = found + self.busy[step]
+            if self.count is not ONE:
+                found = self.count * found
+        for step in unit.sparse:
+            part = self.runs(step) * self.busy[step]
+            found = part if found is None else found + part
+        assert found is not None
+        return found
+
+    def unit_term(self, unit: UnitPlan) -> Term:
+        """Busy time of a unit between the soonest start and the shortest end of any of its steps."""
+        before = self.head(unit.heads[0])
+        for step in unit.heads[1:]:
+            before = np.minimum(before, self.head(step))
+        after = self.tail(unit.tails[0])
+        for step in unit.tails[1:]:
+            after = np.minimum(after, self.tail(step))
+        servers = self.servers[unit.name]
+        work = self.work(unit)
+        term = Term(before, work if servers is ONE else work / servers, after)
+        if unit.dense:
+            return term
+        return _where_ran([self.runs(step) >= 1 for step in unit.sparse], term)
+
+    def cycle_distance(self, cycle: CyclePlan) -> Array:
+        """Iterations that one round of a dependence cycle reaches back."""
+        carried = [self.distance[e] for e in cycle.edges if self.plan.edges[e].carried]
+        found = carried[0]
+        for distance in carried[1:]:
+            found = found + distance
+        return found
+
+    def cycle_term(self, cycle: CyclePlan) -> Term:
+        """Rounds of a dependence cycle in a row; a step that skips iterations may lengthen its reach."""
+        weight: Array | None = None
+        for edge, step in zip(cycle.edges, cycle.steps, strict=True):
+            part = self.busy[step]
+            if self.plan.edges[edge].hold < 0 and self.latency[step] is not ZERO:
+                part = part + self.latency[step]
+            weight = part if weight is None else weight + part
+        assert weight is not None
+        reach = self.cycle_distance(cycle)
+        for step in cycle.steps:
+            if self.plan.steps[step].sparse:
+                reach = reach + (self.every[step] - 1)
+        anchor = cycle.anchor
+        sparse = self.plan.steps[anchor].sparse
+        rounds = floor_div(self.count - (self.every[anchor] if sparse else 1.0), reach)
+        term = Term(self.head(anchor), rounds * weight, self.busy[anchor] + self.tail(anchor))
+        return _where_ran([self.runs(anchor) >= 1], term) if sparse else term
+
+    @cached_property
+    def path(self) -> Array:
+        """Cycles of the longest path through one iteration, of steps that certainly run."""
+        found = ZERO
+        for step in self.plan.ends:
+            finish = self.head(step) + self.busy[step]
+            if self.latency[step] is not ZERO:
+                finish = finish + self.latency[step]
+            found = finish if found is ZERO else np.maximum(found, finish)
+        for step in self.plan.sparse:
+            through = self.head(step) + self.busy[step] + self.tail(step)
+            found = np.maximum(found, np.where(self.runs(step) >= 1, through, 0.0))
+        return found
+
+    def terms(self) -> list[Term]:
+        """Terms of the lower bound, in the order of the plan's ``codes``."""
+        found = [self.unit_term(unit) for unit in self.plan.units]
+        found += [self.cycle_term(cycle) for cycle in self.plan.cycles]
+        found.append(Term(ZERO, self.path, ZERO))
+        return found
+
+    @cached_property
+    def bound(self) -> tuple[Array, NDArray[np.unsignedinteger]]:
+        """Lower bound on the cycles, and the code (in ``plan.names``) of the first term that attains it."""
+        narrow = np.uint8 if len(self.plan.names) < 256 else np.uint16
+        terms = self.terms()
+        best = terms[0].cycles
+        code: NDArray[np.unsignedinteger] = np.zeros(1, narrow)
+        for number, term in zip(self.plan.codes[1:], terms[1:], strict=True):
+            cycles = term.cycles
+            larger = np.greater(cycles, best)
+            best = np.maximum(best, cycles)
+            code = np.maximum(code, np.multiply(larger.view(np.uint8), narrow(number)))
+        if not np.minimum.reduce(self.count) > 0:
+            best = np.where(self.count > 0, best, 0.0)
+        return best, code
+
+    def chains(self) -> dict[str, Array]:
+        """Most cycles of each kind on any chain of waiting steps.
+
+        Of units with servers to spare, and under ``latency`` the latencies and the steps without a unit.
+        """
+        pure = [step.unit is None for step in self.plan.steps]
+        delay = [busy if free else ZERO for busy, free in zip(self.busy, pure, strict=True)]
+        whole = [cycles + latency for cycles, latency in zip(delay, self.latency, strict=True)]
+        found = {LATENCY: self._chain(whole, delay)}
+        for unit in self.plan.units:
+            if self.servers[unit.name] is not ONE:
+                members = {*unit.dense, *unit.sparse}
+                busy = [b if i in members else ZERO for i, b in enumerate(self.busy)]
+                found[unit.name] = np.minimum(self.work(unit), self._chain(busy, busy))
+        return found
+
+    def _chain(self, weights: list[Array], held: list[Array]) -> Array:
+        """Largest weight of a chain: a walk through the dependence graph over all iterations.
+
+        ``held`` are the weights of steps that a hold waits for. A walk is rounds of cycles, none of more
+        weight for its distance than the steepest, and a path that visits no step twice; or parts without a
+        carried edge, one more than the carried edges that fit into the iterations.
+        """
+        weights = [self._if_run(step, weight) for step, weight in enumerate(weights)]
+        longest: dict[int, Array] = {}
+        part = ZERO
+        for step in self.plan.order:
+            arrival = ZERO
+            for source in self.plan.before[step]:
+                arrival = np.maximum(arrival, longest[source])
+            longest[step] = arrival + weights[step]
+            part = np.maximum(part, longest[step])
+        carried = [self.distance[e] for e, edge in enumerate(self.plan.edges) if edge.carried]
+        if carried:
+            further = np.maximum(self.count - 1.0, 0.0)
+            jumps = floor_div(further, np.minimum.reduce(np.broadcast_arrays(*carried)))
+            steepest = ZERO
+            for cycle in self.plan.cycles:
+                steepest = np.maximum(steepest, self._slope(cycle, weights, held))
+            part = np.minimum((jumps + 1.0) * part, steepest * further + total(weights))
+        return np.where(self.count > 0, part, 0.0)
+
+    def _if_run(self, step: int, weight: Array) -> Array:
+        if weight is ZERO or not self.plan.steps[step].sparse:
+            return weight
+        return np.where(self.runs(step) >= 1, weight, 0.0)
+
+    def _slope(self, cycle: CyclePlan, weights: list[Array], held: list[Array]) -> Array:
+        """Weight of one round of a cycle for each iteration it reaches back, at most."""
+        weight = ZERO
+        for edge, step in zip(cycle.edges, cycle.steps, strict=True):
+            weight = weight + (held[step] if self.plan.edges[edge].hold >= 0 else weights[step])
+        reach = self.cycle_distance(cycle)
+        if all(self.plan.steps[step].sparse for step in cycle.steps):
+            rounded = [self.every[s] * np.ceil(reach / self.every[s]) for s in cycle.steps]
+            reach = np.minimum.reduce(np.broadcast_arrays(*rounded))
+        return weight / reach
