@@ -21,7 +21,7 @@ from dse.errors import ConfigError, Problem, nearest
 from dse.units import Hertz, Metres
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 Array: TypeAlias = NDArray[np.float64]
 ROOM = "arch"
@@ -47,12 +47,19 @@ class Machine(Protocol):
         """Default mapping."""
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What to know before trusting a result."""
+
+    @property
     def technology_m(self) -> Array:
         """Feature size of the node the energies and areas belong to."""
 
     @property
     def clock_hz(self) -> Array:
         """Clock of the machine's cycles."""
+
+    def scaled_resources(self, factor: float) -> Iterator[tuple[str, Machine]]:
+        """The machine with each of its resources scaled in turn, under its dotted name."""
 
 
 class MachineFile(spec.Spec):

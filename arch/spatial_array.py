@@ -7,7 +7,7 @@ Not modelled: network on chip, leakage, control; they are absent from the FuseMa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Self
 
 import numpy as np
@@ -28,7 +28,7 @@ from dse.units import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 KIND = "spatial_array"
 AccessEnergy = Annotated[Quantity, In(("J/bit", "J/row"))]
@@ -96,6 +96,7 @@ class SpatialArray:
     mapping: str
     technology_m: Array
     clock_hz: Array
+    notes: tuple[str, ...]
     memories: Mapping[str, Memory]
     units: Mapping[str, ComputeUnit]
 
@@ -104,6 +105,21 @@ class SpatialArray:
         """Multiply-adds × 2 of all elements of the 2D array, each cycle."""
         unit = self.units["array_2d"]
         return 2.0 * unit.elements / unit.operations["mac"].busy_cycles * self.clock_hz
+
+    def scaled_resources(self, factor: float) -> Iterator[tuple[str, SpatialArray]]:
+        """The machine with each bandwidth, capacity, port count, extent and register count scaled in turn."""
+        for name, memory in self.memories.items():
+            for key in ("bandwidth_byte_per_s", "capacity_bytes", "ports"):
+                if getattr(memory, key)[0] < np.inf:
+                    bigger = replace(memory, **{key: getattr(memory, key) * factor})
+                    path = f"memories.{name}.{key.split('_', maxsplit=1)[0]}"
+                    yield path, replace(self, memories={**self.memories, name: bigger})
+        for name, unit in self.units.items():
+            for axis, extent in unit.axes.items():
+                wider = replace(unit, axes={**unit.axes, axis: extent * factor})
+                yield f"units.{name}.{axis}", replace(self, units={**self.units, name: wider})
+            deeper = replace(unit, registers=unit.registers * factor)
+            yield f"units.{name}.registers", replace(self, units={**self.units, name: deeper})
 
     @property
     def area_m2(self) -> Array:
@@ -120,8 +136,12 @@ class MemoryFile(Spec):
     source: str
     capacity: Bytes | None = None
     bandwidth: BytesPerSecond | None = None
-    row: Bytes | None = Field(default=None, description="bytes one access moves; needed where energy is per row")
-    ports: PositiveCount | None = Field(default=None, description="rows that can be read or written per cycle")
+    row: Bytes | None = Field(
+        default=None, description="bytes one access moves; needed where energy is per row"
+    )
+    ports: PositiveCount | None = Field(
+        default=None, description="rows that can be read or written per cycle"
+    )
     read: AccessEnergy | None = Field(default=None, description="absent where no source gives it")
     write: AccessEnergy | None = None
     area: SquareMetres | None = None
@@ -154,7 +174,9 @@ class OperationFile(Spec):
     busy: Cycles | None = None
     energy: JoulesPerOp | None = None
     uses: dict[str, PositiveCount] = Field(default_factory=dict, description="operations it is made of")
-    absorbs: list[str] = Field(default_factory=list, description="operations pipelined in front, at no cycles")
+    absorbs: list[str] = Field(
+        default_factory=list, description="operations pipelined in front, at no cycles"
+    )
     register_reads: int = Field(default=2, ge=0, description="register reads per operation")
     register_writes: int = Field(default=1, ge=0, description="register writes per operation")
 
@@ -199,7 +221,11 @@ class UnitFile(Spec):
 
     def build(self, name: str) -> ComputeUnit:
         """The compute unit, operations made of others resolved to cycles and energy."""
-        axes = {"lanes": self.lanes} if self.shape is None else dict(zip(("rows", "columns"), self.shape, strict=True))
+        axes = (
+            {"lanes": self.lanes}
+            if self.shape is None
+            else dict(zip(("rows", "columns"), self.shape, strict=True))
+        )
         return ComputeUnit(
             name=name,
             axes={axis: _array(extent, np.nan) for axis, extent in axes.items()},
@@ -257,6 +283,7 @@ class File(MachineFile):
             mapping=self.mapping,
             technology_m=_array(self.technology, np.nan),
             clock_hz=_array(self.clock, np.nan),
+            notes=tuple(self.notes),
             memories={key: memory.build(key) for key, memory in self.memories.items()},
             units={key: unit.build(key) for key, unit in self.units.items()},
         )

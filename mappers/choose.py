@@ -1,6 +1,6 @@
 """Mappers by name: each takes a batch of design points and returns one mapping for each point.
 
-A mapper is a module of this folder with ``choose(workload, machine, mapping, accounting, size) -> list[Mapping]``, where
+A mapper is a module of this folder with ``choose(workload, machine, mapping, accounting, size) -> list[Mapping]``;
 ``size`` is the number of design points.
 """
 
@@ -26,7 +26,9 @@ def mappers() -> tuple[str, ...]:
     return tuple(sorted(p.stem for p in Path(__file__).parent.glob("*.py") if p.stem not in _PARTS))
 
 
-def choose(mapper: str, workload: Workload, machine: Machine, mapping: Mapping, accounting: str, size: int) -> list[Mapping]:
+def choose(
+    mapper: str, workload: Workload, machine: Machine, mapping: Mapping, accounting: str, size: int
+) -> list[Mapping]:
     """One mapping for each design point of the workload and machine.
 
     Raises
@@ -36,5 +38,7 @@ def choose(mapper: str, workload: Workload, machine: Machine, mapping: Mapping, 
     """
     if mapper not in mappers():
         raise ConfigError(Problem(f"no mapper '{mapper}'{nearest(mapper, mappers())}", path="mapper"))
-    found: list[Mapping] = importlib.import_module(f"dse.mappers.{mapper}").choose(workload, machine, mapping, accounting, size)
+    found: list[Mapping] = importlib.import_module(f"dse.mappers.{mapper}").choose(
+        workload, machine, mapping, accounting, size
+    )
     return found

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from dse.workloads.workload import Workload
 
 
-def choose(workload: Workload, machine: SpatialArray, mapping: Mapping, accounting: str, size: int) -> list[Mapping]:
+def choose(
+    workload: Workload, machine: SpatialArray, mapping: Mapping, accounting: str, size: int
+) -> list[Mapping]:
     """The best mapping of each design point; the mapping itself where it has no space."""
     if not has_space(mapping) or not workload.sizes:
         return [mapping] * size
@@ -62,7 +64,9 @@ def _candidates(
     return owner, np.concatenate(each)
 
 
-def _cost(workload: Workload, machine: SpatialArray, mapping: Mapping, accounting: str) -> tuple[Array, Array]:
+def _cost(
+    workload: Workload, machine: SpatialArray, mapping: Mapping, accounting: str
+) -> tuple[Array, Array]:
     """Cycles and joules of every candidate."""
     evaluation = evaluate(lower(workload, machine, mapping, accounting).program)
     shape = mapping.block.shape

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from dse.workloads.workload import Workload
 
 
-def choose(workload: Workload, machine: SpatialArray, mapping: Mapping, accounting: str, size: int) -> list[Mapping]:
+def choose(
+    workload: Workload, machine: SpatialArray, mapping: Mapping, accounting: str, size: int
+) -> list[Mapping]:
     """One mapping for each design point."""
     if not workload.sizes or (mapping.file.points is None and not has_space(mapping)):
         return [mapping] * size

@@ -27,7 +27,8 @@ class SpaceFile(spec.Spec):
     mapping: str
     options: dict[str, list[str]] = Field(description="choices allowed for each option of the mapping")
     blocks: Literal["doubling", "given"] = Field(
-        default="given", description="queries in a block: one tile, doubled up to all queries, or as the mapping says"
+        default="given",
+        description="queries in a block: one tile, doubled up to all queries, or as the mapping says",
     )
 
 

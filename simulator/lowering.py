@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dse.errors import ConfigError, MappingError, Problem, nearest
-from dse.simulator.program import Program
 
 if TYPE_CHECKING:
     from collections.abc import Mapping as Dict
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from dse.arch.machine import Machine
     from dse.simulator.arrays import Array
     from dse.simulator.mapping import Mapping
+    from dse.simulator.program import Program
     from dse.workloads.workload import Workload
 
 ACCOUNTINGS = ("physical", "paper")
@@ -26,11 +26,13 @@ ACCOUNTINGS = ("physical", "paper")
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of the work itself, over design points, whatever the schedule.
+    """What is known of the work and the machine, over design points, whatever the schedule.
 
     ``flops`` are useful multiply-adds × 2; ``executed_flops`` include padding and masked halves of tiles.
-    ``vector_ops`` counts every other operation by operator. ``occupied`` holds busy element-cycles for each compute unit
-    and ``elements`` its number of elements; ``window`` the tiles in flight (NaN where the schedule has no window).
+    ``vector_ops`` counts every other operation by operator. ``occupied`` holds busy element-cycles for each
+    compute unit and ``elements`` its number of elements. ``cycles_each`` holds the cycles that one count of a
+    (component, action) keeps its component busy, ``cycles_per_byte`` those of one byte. ``window`` is the tiles
+    in flight and ``block_queries`` the queries in a block, NaN where the schedule has none.
     """
 
     flops: Array
@@ -39,9 +41,13 @@ class Facts:
     onchip_bytes: Array
     occupied: Dict[str, Array]
     elements: Dict[str, Array]
+    peak_flop_per_s: Array
+    area_m2: Array
+    memory_byte_per_s: Dict[str, Array]
+    cycles_each: Dict[tuple[str, str], Array]
+    cycles_per_byte: Dict[str, Array]
     window: Array
     block_queries: Array
-    notes: tuple[str, ...] = field(default=())
 
 
 @dataclass(frozen=True)
@@ -62,15 +68,22 @@ def lower(workload: Workload, machine: Machine, mapping: Mapping, accounting: st
     """
     if accounting not in ACCOUNTINGS:
         raise ConfigError(
-            Problem(f"'{accounting}' is not one of {', '.join(ACCOUNTINGS)}{nearest(accounting, ACCOUNTINGS)}", path="accounting")
+            Problem(
+                f"'{accounting}' is not one of {', '.join(ACCOUNTINGS)}{nearest(accounting, ACCOUNTINGS)}",
+                path="accounting",
+            )
         )
     if mapping.file.kind != machine.kind:
-        raise MappingError(f"mapping {mapping.name} is for a {mapping.file.kind}, {machine.name} is a {machine.kind}")
+        raise MappingError(
+            f"mapping {mapping.name} is for a {mapping.file.kind}, {machine.name} is a {machine.kind}"
+        )
     if accounting == "paper" and mapping.file.paper is None:
         raise MappingError(
             f"mapping {mapping.name} states no published accounting; use accounting physical, the default"
         )
     if importlib.util.find_spec(f"dse.simulator.{machine.kind}") is None:
         raise ConfigError(f"there is no lowering for machines of kind {machine.kind}")
-    found: Lowered = importlib.import_module(f"dse.simulator.{machine.kind}").lower(workload, machine, mapping, accounting)
+    found: Lowered = importlib.import_module(f"dse.simulator.{machine.kind}").lower(
+        workload, machine, mapping, accounting
+    )
     return found

@@ -31,8 +31,12 @@ Extent = Literal["all", "block", "tile"]
 class StorageFile(spec.Spec):
     """What the global buffer does with one tensor."""
 
-    buffered: bool = Field(default=True, description="goes through the buffer; else straight between DRAM and arrays")
-    keep: dict[str, Extent] = Field(default_factory=dict, description="extent kept of each rank; all if not named")
+    buffered: bool = Field(
+        default=True, description="goes through the buffer; else straight between DRAM and arrays"
+    )
+    keep: dict[str, Extent] = Field(
+        default_factory=dict, description="extent kept of each rank; all if not named"
+    )
     held: bool = Field(default=True, description="takes room in the buffer")
     copies: PositiveCount = 1
     fetch: Literal["once", "block", "stream"] = Field(
@@ -61,7 +65,9 @@ class WindowFile(spec.Spec):
     ranks: list[Literal["m", "p"]] = Field(description="ranks whose tiles are in flight")
     acquire: str
     release: str
-    unit: str | None = Field(default=None, description="unit whose registers hold a tile; else the global buffer")
+    unit: str | None = Field(
+        default=None, description="unit whose registers hold a tile; else the global buffer"
+    )
     words: PositiveCount = Field(default=1, description="registers of one element that a tile occupies")
     limit: PositiveCount | None = Field(default=None, description="no more tiles than this, whatever fits")
 
@@ -75,7 +81,9 @@ class PaperFile(spec.Spec):
         default="largest", description="blocks: a divisor of the query tiles, or whatever fits"
     )
     block_capacity: Bytes | None = Field(default=None, description="buffer size that blocks are cut for")
-    free_operations: list[str] = Field(default_factory=list, description="operations whose energy is not counted")
+    free_operations: list[str] = Field(
+        default_factory=list, description="operations whose energy is not counted"
+    )
 
 
 class MappingFile(spec.Spec):
@@ -87,7 +95,9 @@ class MappingFile(spec.Spec):
     cascade: str
     binding: dict[str, list[str]]
     spatial: dict[str, dict[str, str]] = Field(description="per unit or Einsum: rank on each axis")
-    block: PositiveCount | None = Field(default=None, description="queries in a block; else the most that fit")
+    block: PositiveCount | None = Field(
+        default=None, description="queries in a block; else the most that fit"
+    )
     overflow: Literal["shrink", "spill"] = "shrink"
     storage: dict[str, StorageFile]
     forwarded: dict[str, list[str]] = Field(
@@ -97,7 +107,8 @@ class MappingFile(spec.Spec):
         default_factory=dict, description="per Einsum: operands read once, then kept in registers"
     )
     staged: list[str] = Field(
-        default_factory=list, description="tensors that pass between the arrays through registers of the consumer"
+        default_factory=list,
+        description="tensors that pass between the arrays through registers of the consumer",
     )
     groups: list[GroupFile]
     window: WindowFile | None = None
@@ -164,7 +175,9 @@ def load_mapping(source: str | Path, choices: Dict[str, str] | None = None) -> M
             raise MappingError(Problem(f"'{choice}' is not one of {allowed}", path=f"options.{name}"))
         chosen[name] = choice
     patched = _patched(file, [file.options[key][choice] for key, choice in chosen.items()])
-    return Mapping(name=spec.origin(file).stem, file=patched, choices=chosen, block=np.array([float(patched.block or 0)]))
+    return Mapping(
+        name=spec.origin(file).stem, file=patched, choices=chosen, block=np.array([float(patched.block or 0)])
+    )
 
 
 def _patched(file: MappingFile, patches: list[dict[str, Any]]) -> MappingFile:

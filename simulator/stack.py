@@ -54,7 +54,7 @@ def take(value: T, indices: Sequence[int] | np.ndarray[Any, np.dtype[np.intp]]) 
     return result
 
 
-def _combined(values: Sequence[Any]) -> Any:
+def _combined(values: Sequence[Any]) -> Any:  # noqa: PLR0911
     first = values[0]
     if isinstance(first, np.ndarray):
         if all(len(v) == 1 and _same(v[0], first[0]) for v in values):
@@ -63,7 +63,11 @@ def _combined(values: Sequence[Any]) -> Any:
     if isinstance(first, BaseModel):
         return first
     if is_dataclass(first) and not isinstance(first, type):
-        parts = {f.name: _combined([getattr(v, f.name) for v in values]) for f in fields(first) if f.compare and f.init}
+        parts = {
+            f.name: _combined([getattr(v, f.name) for v in values])
+            for f in fields(first)
+            if f.compare and f.init
+        }
         return replace(first, **parts)
     if isinstance(first, Mapping):
         return {key: _combined([v[key] for v in values]) for key in first}
@@ -78,7 +82,9 @@ def _mapped(value: Any, change: Any) -> Any:
     if isinstance(value, BaseModel):
         return value
     if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{f.name: _mapped(getattr(value, f.name), change) for f in fields(value) if f.init})
+        return replace(
+            value, **{f.name: _mapped(getattr(value, f.name), change) for f in fields(value) if f.init}
+        )
     if isinstance(value, Mapping):
         return {key: _mapped(item, change) for key, item in value.items()}
     if isinstance(value, list | tuple):

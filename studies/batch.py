@@ -141,4 +141,11 @@ def _groups(requests: Sequence[Request], indices: list[int], resolver: Resolver)
         mine = tuple(chosen[position] for position in positions)
         here = take(workload, positions), take(machine, positions)
         lowered = lower(*here, stack(mine), first.accounting)
-        yield Group(tuple(indices[p] for p in positions), first.accounting, *here, mine, lowered, evaluate(lowered.program))
+        yield Group(
+            tuple(indices[p] for p in positions),
+            first.accounting,
+            *here,
+            mine,
+            lowered,
+            evaluate(lowered.program),
+        )

@@ -25,17 +25,24 @@ def record(request: Request, group: Group, baseline: Group | None = None) -> dic
     head: dict[str, Any] = {
         "machine": group.machine.name,
         "workload": group.workload.name,
-        "parameters": dict(group.workload.parameters) | {f"machine.{key}": value for key, value in request.overrides},
+        "parameters": dict(group.workload.parameters)
+        | {f"machine.{key}": value for key, value in request.overrides},
         "accounting": request.accounting,
         "mapper": request.mapper,
         "mapping": group.mappings[0].label,
     }
     if group.evaluation.feasible[0]:
         return head | {"infeasible": infeasible_columns(group, 0)}
-    found = {key: _scalar(values[0]) for key, values in result_columns(group).items() if key not in ("status", "mapping")}
+    found = {
+        key: _scalar(values[0])
+        for key, values in result_columns(group).items()
+        if key not in ("status", "mapping")
+    }
     body = {key: value for key, value in found.items() if "." not in key}
     for family in _FAMILIES:
-        body[family] = {k.removeprefix(f"{family}."): v for k, v in found.items() if k.startswith(f"{family}.")}
+        body[family] = {
+            k.removeprefix(f"{family}."): v for k, v in found.items() if k.startswith(f"{family}.")
+        }
     body["bandwidth_byte_per_s"] = _bandwidths(found)
     facts = group.lowered.facts
     body["window_tiles"] = _scalar(facts.window[0])

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from dse.studies.store import point_hash
 
 from dse.studies.batch import Group, Request, evaluate_requests
 from dse.studies.fingerprint import fingerprint
 from dse.studies.rows import components, result_columns
-from dse.studies.store import point_hash
 from dse.studies.sweep_file import Axes, baseline_of, requests
 
 if TYPE_CHECKING:
@@ -75,7 +75,9 @@ def batch_frames(points: Sequence[Point], with_components: bool) -> tuple[pd.Dat
     """Rows and components of a batch of points."""
     import pandas as pd
 
-    asked = list(dict.fromkeys([*(p.request for p in points), *(p.baseline for p in points if p.baseline is not None)]))
+    asked = list(
+        dict.fromkeys([*(p.request for p in points), *(p.baseline for p in points if p.baseline is not None)])
+    )
     groups = evaluate_requests(asked)
     table = _table(asked, groups)
     where = {request: row for row, request in enumerate(asked)}
@@ -124,15 +126,21 @@ def _parameters(asked: Sequence[Request], group: Group) -> list[dict[str, Any]]:
     return found
 
 
-def _compare(rows: pd.DataFrame, table: pd.DataFrame, points: Sequence[Point], where: dict[Request, int]) -> None:
+def _compare(
+    rows: pd.DataFrame, table: pd.DataFrame, points: Sequence[Point], where: dict[Request, int]
+) -> None:
     """Speed-up and energy ratio of each point over its baseline."""
     if all(point.baseline is None for point in points):
         return
     bases = [where[point.baseline if point.baseline is not None else point.request] for point in points]
     base = table.iloc[bases]
     rows["baseline"] = base["machine"].to_numpy()
-    rows["speedup"] = base["latency_s"].to_numpy(dtype=np.float64) / rows["latency_s"].to_numpy(dtype=np.float64)
-    rows["energy_ratio"] = rows["energy_j"].to_numpy(dtype=np.float64) / base["energy_j"].to_numpy(dtype=np.float64)
+    rows["speedup"] = base["latency_s"].to_numpy(dtype=np.float64) / rows["latency_s"].to_numpy(
+        dtype=np.float64
+    )
+    rows["energy_ratio"] = rows["energy_j"].to_numpy(dtype=np.float64) / base["energy_j"].to_numpy(
+        dtype=np.float64
+    )
 
 
 def _batches(points: Sequence[Point], jobs: int) -> Iterator[Sequence[Point]]:

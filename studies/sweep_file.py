@@ -40,12 +40,18 @@ class Axes(spec.Spec, extra="allow"):
     accounting: list[str] = Field(default_factory=list)
     mapper: list[str] = Field(default_factory=list)
     set: dict[str, str] = Field(default_factory=dict, description="values that do not vary")
-    baseline: dict[str, str] = Field(default_factory=dict, description="values that make the baseline of a point")
+    baseline: dict[str, str] = Field(
+        default_factory=dict, description="values that make the baseline of a point"
+    )
 
     @model_validator(mode="after")
     def _lists(self) -> Axes:
         for name, values in (self.model_extra or {}).items():
-            if not isinstance(values, list) or not values or not all(isinstance(value, str) for value in values):
+            if (
+                not isinstance(values, list)
+                or not values
+                or not all(isinstance(value, str) for value in values)
+            ):
                 raise ValueError(f"axis {name} needs a list of values")
         for name in ("accounting", "mapper"):
             if name in self.set and getattr(self, name):
@@ -114,7 +120,11 @@ def baseline_of(request: Request, axes: Axes) -> Request | None:
     overrides = dict(request.overrides) | changed
     if "machine" in direct and direct["machine"] != request.machine:
         overrides = changed
-    return replace(request, **direct, parameters=tuple(parameters.items()), overrides=tuple(overrides.items()))
+    changed_fields: dict[str, Any] = direct | {
+        "parameters": tuple(parameters.items()),
+        "overrides": tuple(overrides.items()),
+    }
+    return replace(request, **changed_fields)
 
 
 def is_parameter(name: str) -> bool:
@@ -149,11 +159,17 @@ def _check(axes: Axes, names: list[str]) -> None:
         if plain and name not in REQUEST_AXES and not is_parameter(name):
             known = [*REQUEST_AXES, *parameter_names()]
             problems.append(
-                Problem(f"'{name}' is neither a workload parameter nor a dotted machine key{nearest(name, known)}", path="sweep")
+                Problem(
+                    f"'{name}' is neither a workload parameter nor a dotted machine key{nearest(name, known)}",
+                    path="sweep",
+                )
             )
     given = [*axes.accounting, axes.set.get("accounting", ACCOUNTINGS[0])]
     problems += [
-        Problem(f"'{value}' is not one of {', '.join(ACCOUNTINGS)}{nearest(value, ACCOUNTINGS)}", path="sweep.accounting")
+        Problem(
+            f"'{value}' is not one of {', '.join(ACCOUNTINGS)}{nearest(value, ACCOUNTINGS)}",
+            path="sweep.accounting",
+        )
         for value in given
         if value not in ACCOUNTINGS
     ]

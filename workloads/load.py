@@ -54,7 +54,9 @@ def room_of(source: str) -> str:
     if path.is_file():
         keys = spec.resolve(path, model.ROOM).value
         return cascade_file.ROOM if isinstance(keys, dict) and "einsums" in keys else model.ROOM
-    known = sorted({Path(name).name for room, suffix in SUFFIXES.items() for name in spec.shipped(room, suffix)})
+    known = sorted(
+        {Path(name).name for room, suffix in SUFFIXES.items() for name in spec.shipped(room, suffix)}
+    )
     if path.stem in known and path.suffix:
         raise ConfigError(f"no file {source} here; the shipped workload is: {path.stem}")
     raise ConfigError(f"no workload '{source}'{nearest(source, known)}")
@@ -85,18 +87,26 @@ def _rank_sizes(cascade: Cascade, given: Mapping[str, Any]) -> tuple[dict[str, i
     """Sizes of whole ranks, and the precision."""
     parts = {part for split in cascade.partition.values() for part in split}
     needed = [rank for rank in (*cascade.ranks, *cascade.partition) if rank not in parts]
-    allowed = [*needed, *(rank for rank in ("b", "h", "g") if rank not in needed and "e" in needed), "precision"]
+    allowed = [
+        *needed,
+        *(rank for rank in ("b", "h", "g") if rank not in needed and "e" in needed),
+        "precision",
+    ]
     problems, sizes = [], dict[str, int]()
     for name, value in given.items():
         if name not in allowed:
-            problems.append(Problem(f"{cascade.name} has no rank '{name}'{nearest(name, allowed)}", path=f"-p {name}"))
+            problems.append(
+                Problem(f"{cascade.name} has no rank '{name}'{nearest(name, allowed)}", path=f"-p {name}")
+            )
         elif name != "precision":
             try:
                 sizes[name] = parse_count(str(value))
             except ConfigError as error:
                 problems.append(Problem(str(error), path=f"-p {name}"))
     problems += [
-        Problem(f"is missing: {cascade.ranks.get(rank, 'keys')}", path=f"-p {rank}") for rank in needed if rank not in given
+        Problem(f"is missing: {cascade.ranks.get(rank, 'keys')}", path=f"-p {rank}")
+        for rank in needed
+        if rank not in given
     ]
     precision = str(given.get("precision", "fp16"))
     if precision not in VALUE_BYTES:
@@ -113,6 +123,9 @@ def _traced(source: str, given: Mapping[str, Any]) -> Workload:
     unknown = [name for name in given if name != "cascade"]
     if unknown:
         raise WorkloadError(
-            *(Problem("a trace's sizes are those it ran with; only cascade can be set", path=f"-p {n}") for n in unknown)
+            *(
+                Problem("a trace's sizes are those it ran with; only cascade can be set", path=f"-p {n}")
+                for n in unknown
+            )
         )
     return load_traced(spec.find(source, TRACES, ".parquet"), str(given.get("cascade", "")))

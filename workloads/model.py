@@ -29,9 +29,13 @@ class ModelFile(spec.Spec):
     layers: PositiveCount
     model_dim: PositiveCount
     heads: PositiveCount
-    kv_heads: PositiveCount | None = Field(default=None, description="key heads; as many as heads if not given")
+    kv_heads: PositiveCount | None = Field(
+        default=None, description="key heads; as many as heads if not given"
+    )
     score_dim: PositiveCount = Field(description="depth of queries and keys")
-    value_dim: PositiveCount | None = Field(default=None, description="depth of values; score_dim if not given")
+    value_dim: PositiveCount | None = Field(
+        default=None, description="depth of values; score_dim if not given"
+    )
     ffn_dim: PositiveCount
     ffn_gated: bool = False
     causal: bool = False
@@ -42,11 +46,15 @@ class Parameters(ModelFile):
     """What ``-p`` may set: the run's own parameters, and any of the model's shape."""
 
     sequence: PositiveCount = Field(description="keys")
-    queries: PositiveCount | None = Field(default=None, description="query rows; sequence in prefill, 1 in decode")
+    queries: PositiveCount | None = Field(
+        default=None, description="query rows; sequence in prefill, 1 in decode"
+    )
     batch: PositiveCount = 1
     phase: Literal["prefill", "decode"] = "prefill"
     scope: Literal["attention", "layer", "model"] = "attention"
-    cascade: str = Field(default="", description="a cascade of the same family; the mapping's own if not given")
+    cascade: str = Field(
+        default="", description="a cascade of the same family; the mapping's own if not given"
+    )
 
 
 OWN = tuple(name for name in Parameters.model_fields if name not in ModelFile.model_fields)
@@ -71,14 +79,18 @@ def load_model(source: str | Path, given: Mapping[str, Any]) -> Workload:
     file = spec.load(source, ModelFile, ROOM)
     unknown = [name for name in given if name not in parameter_names()]
     problems = [
-        Problem(f"{file.title} has no parameter '{name}'{nearest(name, parameter_names())}", path=f"-p {name}")
+        Problem(
+            f"{file.title} has no parameter '{name}'{nearest(name, parameter_names())}", path=f"-p {name}"
+        )
         for name in unknown
     ]
     if "sequence" not in given:
         problems.append(Problem("is missing: the number of keys, such as -p sequence=4K", path="-p sequence"))
     if problems:
         raise WorkloadError(*problems)
-    values = file.model_dump(exclude_none=True) | {key: value for key, value in given.items() if value is not None}
+    values = file.model_dump(exclude_none=True) | {
+        key: value for key, value in given.items() if value is not None
+    }
     parameters = spec.checked(values, Parameters, "-p")
     return _workload(spec.origin(file).stem, parameters, f"model {spec.origin(file).name}")
 
@@ -86,11 +98,16 @@ def load_model(source: str | Path, given: Mapping[str, Any]) -> Workload:
 def _workload(name: str, p: Parameters, provenance: str) -> Workload:
     kv_heads, value_dim = p.kv_heads or p.heads, p.value_dim or p.score_dim
     if p.heads % kv_heads:
-        raise WorkloadError(Problem(f"{p.heads} heads cannot share {kv_heads} key heads evenly", path="-p kv_heads"))
+        raise WorkloadError(
+            Problem(f"{p.heads} heads cannot share {kv_heads} key heads evenly", path="-p kv_heads")
+        )
     queries = p.queries or (p.sequence if p.phase == "prefill" else 1)
     if p.causal and queries > p.sequence:
         raise WorkloadError(
-            Problem(f"{queries} queries of {p.sequence} keys cannot be causal: some would see no key", path="-p queries")
+            Problem(
+                f"{queries} queries of {p.sequence} keys cannot be causal: some would see no key",
+                path="-p queries",
+            )
         )
     sizes = {
         "b": p.batch,

@@ -60,8 +60,14 @@ def staging_actions(problem: Problem2D, einsum: Einsum) -> tuple[Action, ...]:
     for tensor in dict.fromkeys(operand.tensor for operand in einsum.operands):
         if tensor in problem.mapping.file.staged:
             words = product(problem.points(problem.cascade.tensors[tensor]), problem.instances)
-            found.append(Action(name, einsum.name, tensor, "write", words, words * width, words * unit.register_write_j))
-            found.append(Action(name, einsum.name, tensor, "read", words, words * width, words * unit.register_read_j))
+            found.append(
+                Action(
+                    name, einsum.name, tensor, "write", words, words * width, words * unit.register_write_j
+                )
+            )
+            found.append(
+                Action(name, einsum.name, tensor, "read", words, words * width, words * unit.register_read_j)
+            )
     return tuple(found)
 
 

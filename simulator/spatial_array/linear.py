@@ -68,7 +68,9 @@ class Dense:
         """Times the weights are fetched."""
         capacity, tile = self.machine.memories["global_buffer"].capacity_bytes, self._unit.axes["rows"]
         weights = product(self.gemm.k, self.gemm.n, self.value_bytes)
-        room = np.maximum(capacity - self._weight_tile_bytes, 1.0) / product(tile, self.gemm.k, self.value_bytes)
+        room = np.maximum(capacity - self._weight_tile_bytes, 1.0) / product(
+            tile, self.gemm.k, self.value_bytes
+        )
         rows = product(tile, np.exp2(np.floor(np.log2(np.maximum(room, 1.0)))))
         resident = weights + self._weight_tile_bytes <= capacity
         return np.where(resident, 1.0, ceil_div(self.gemm.m, rows))
@@ -98,8 +100,24 @@ class Dense:
         unit, mac, name = self._unit, self._unit.operations["mac"], f"{UNIT}.registers"
         reads, writes = self.macs * mac.register_reads, self.macs * mac.register_writes
         return (
-            Action(name, self.gemm.name, "", "read", reads, reads * self.value_bytes, reads * unit.register_read_j),
-            Action(name, self.gemm.name, "", "write", writes, writes * self.value_bytes, writes * unit.register_write_j),
+            Action(
+                name,
+                self.gemm.name,
+                "",
+                "read",
+                reads,
+                reads * self.value_bytes,
+                reads * unit.register_read_j,
+            ),
+            Action(
+                name,
+                self.gemm.name,
+                "",
+                "write",
+                writes,
+                writes * self.value_bytes,
+                writes * unit.register_write_j,
+            ),
         )
 
     def _moved(self, component: str, tensor: str, action: str, words: Array) -> Action:
@@ -112,7 +130,9 @@ class Dense:
         """One tile of inputs and one of weights must fit the buffer."""
         capacity = self.machine.memories["global_buffer"].capacity_bytes
         levers = ("a larger memories.global_buffer.capacity", "a smaller array", "a narrower precision")
-        return Constraint(f"global_buffer capacity ({self.gemm.name})", self.demand_bytes, capacity, "B", levers)
+        return Constraint(
+            f"global_buffer capacity ({self.gemm.name})", self.demand_bytes, capacity, "B", levers
+        )
 
 
 def dense_tree(layer: Dense, physical: bool) -> Node:

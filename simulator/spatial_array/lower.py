@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,14 +36,14 @@ def lower(workload: Workload, machine: SpatialArray, mapping: Mapping, accountin
     physical = accounting == "physical"
     nodes: list[Node] = []
     constraints: list[Constraint] = []
-    facts = _nothing(machine)
+    facts = _machine_facts(machine)
     if workload.sizes:
         problem = _problem(workload, machine, mapping)
         storage = Storage(problem) if physical else paper_storage(problem)
         nodes.append(physical_tree(problem, storage) if physical else paper_tree(problem, storage))
         constraints += storage.constraints
         constraints += window_constraints(problem) if physical else ()
-        facts = _attention_facts(problem, storage)
+        facts = _attention_facts(facts, problem, storage)
     layers = [Dense(gemm, machine, workload.value_bytes, physical) for gemm in workload.linear]
     nodes += [dense_tree(layer, physical) for layer in layers]
     constraints += [layer.constraint() for layer in layers]
@@ -55,7 +56,9 @@ def lower(workload: Workload, machine: SpatialArray, mapping: Mapping, accountin
 def _problem(workload: Workload, machine: SpatialArray, mapping: Mapping) -> Problem2D:
     cascade = load_cascade(workload.cascade or mapping.file.cascade)
     if cascade.family != workload.family:
-        raise WorkloadError(f"{workload.name} is of family {workload.family}, cascade {cascade.name} of {cascade.family}")
+        raise WorkloadError(
+            f"{workload.name} is of family {workload.family}, cascade {cascade.name} of {cascade.family}"
+        )
     problems = _uncovered(cascade, mapping)
     if problems:
         raise MappingError(*problems)
@@ -69,46 +72,89 @@ def _uncovered(cascade: Cascade, mapping: Mapping) -> list[Problem]:
     staged = [name for group in mapping.file.groups for stage in group.stages for name in stage.einsums]
     stored = set(mapping.file.storage)
     where = f"mapping {mapping.name}, cascade {cascade.name}"
-    found = [Problem(f"Einsum {name} is bound to no unit", path="binding") for name in sorted(einsums - set(bound))]
-    found += [
-        Problem(f"'{name}' is no Einsum{nearest(name, einsums)}", path="binding") for name in bound if name not in einsums
+    found = [
+        Problem(f"Einsum {name} is bound to no unit", path="binding") for name in sorted(einsums - set(bound))
     ]
-    found += [Problem(f"Einsum {name} is in no group", path="groups") for name in sorted(einsums - set(staged))]
+    found += [
+        Problem(f"'{name}' is no Einsum{nearest(name, einsums)}", path="binding")
+        for name in bound
+        if name not in einsums
+    ]
+    found += [
+        Problem(f"Einsum {name} is in no group", path="groups") for name in sorted(einsums - set(staged))
+    ]
     found += [
         Problem(f"tensor {name} has no entry", path="storage")
         for name in (*cascade.inputs, *cascade.outputs)
         if name not in stored
     ]
     known = cascade.tensors
-    found += [Problem(f"'{name}' is no tensor{nearest(name, known)}", path="storage") for name in stored - set(known)]
+    found += [
+        Problem(f"'{name}' is no tensor{nearest(name, known)}", path="storage")
+        for name in stored - set(known)
+    ]
     return [Problem(f"{where}: {problem.message}", path=problem.path) for problem in found]
 
 
-def _nothing(machine: SpatialArray) -> Facts:
-    """Facts of a workload without attention."""
+def _machine_facts(machine: SpatialArray) -> Facts:
+    """Facts of the machine alone: no work yet."""
     elements = {name: unit.elements for name, unit in machine.units.items()}
-    none, unknown = dict.fromkeys(elements, ZERO), np.full(1, np.nan)
-    return Facts(ZERO, ZERO, {}, ZERO, none, elements, unknown, unknown)
+    dram, buffer = machine.memories["dram"], machine.memories["global_buffer"]
+    unknown = np.full(1, np.nan)
+    return Facts(
+        flops=ZERO,
+        executed_flops=ZERO,
+        vector_ops={},
+        onchip_bytes=ZERO,
+        occupied=dict.fromkeys(elements, ZERO),
+        elements=elements,
+        peak_flop_per_s=machine.peak_flop_per_s,
+        area_m2=machine.area_m2,
+        memory_byte_per_s={
+            "dram": dram.bandwidth_byte_per_s,
+            "global_buffer": buffer.row_bytes * buffer.ports * machine.clock_hz,
+        },
+        cycles_each={
+            (name, key): operation.busy_cycles / unit.elements
+            for name, unit in machine.units.items()
+            for key, operation in unit.operations.items()
+        },
+        cycles_per_byte={
+            "dram": machine.clock_hz / dram.bandwidth_byte_per_s,
+            "global_buffer": 1.0 / (buffer.row_bytes * buffer.ports),
+        },
+        window=unknown,
+        block_queries=unknown,
+    )
 
 
-def _attention_facts(problem: Problem2D, storage: Storage) -> Facts:
+def _attention_facts(facts: Facts, problem: Problem2D, storage: Storage) -> Facts:
+    """Facts with attention added."""
     flops, executed, vector = ZERO, ZERO, dict[str, Array]()
-    occupied = dict.fromkeys(problem.machine.units, ZERO)
+    occupied = dict(facts.occupied)
     for einsum in problem.cascade.einsums:
-        unit = problem.unit(einsum.name)
-        occupied[unit.name] = occupied[unit.name] + product(problem.occupied(einsum), problem.instances)
+        unit = problem.unit(einsum.name).name
+        occupied[unit] = occupied[unit] + product(problem.occupied(einsum), problem.instances)
         macs = _contraction(einsum)
         for operation in einsum.operations:
             useful = problem.useful(operation.ranks)
             if operation.ranks == macs and operation.operator in ("multiply", "add"):
                 flops = flops + useful
-                executed = executed + product(problem.steps(einsum, macs), problem.instances, problem.unrolled(einsum))
+                steps = product(problem.steps(einsum, macs), problem.instances)
+                executed = executed + product(steps, problem.unrolled(einsum))
             else:
                 vector[operation.operator] = vector.get(operation.operator, ZERO) + useful
-    window = window_tiles(problem, storage) if problem.mapping.file.window else np.full(1, np.nan)
-    onchip = np.minimum(storage.demand_bytes, problem.machine.memories["global_buffer"].capacity_bytes)
-    elements = {name: unit.elements for name, unit in problem.machine.units.items()}
-    return Facts(flops, executed, vector, onchip, occupied, elements, window, storage.block)
+    capacity = problem.machine.memories["global_buffer"].capacity_bytes
+    return replace(
+        facts,
+        flops=flops,
+        executed_flops=executed,
+        vector_ops=vector,
+        onchip_bytes=np.minimum(storage.demand_bytes, capacity),
+        occupied=occupied,
+        window=window_tiles(problem, storage) if problem.mapping.file.window else facts.window,
+        block_queries=storage.block,
+    )
 
 
 def _contraction(einsum: Einsum) -> tuple[str, ...] | None:
@@ -126,13 +172,11 @@ def _with_layers(facts: Facts, layers: list[Dense], repeats: Array) -> Facts:
         executed = executed + 2.0 * layer.steps * facts.elements[UNIT]
         occupied[UNIT] = occupied[UNIT] + layer.macs
         onchip = np.maximum(onchip, layer.demand_bytes)
-    return Facts(
+    return replace(
+        facts,
         flops=flops * repeats,
         executed_flops=executed * repeats,
         vector_ops={name: count * repeats for name, count in facts.vector_ops.items()},
         onchip_bytes=onchip * ONE,
         occupied={name: count * repeats for name, count in occupied.items()},
-        elements=facts.elements,
-        window=facts.window,
-        block_queries=facts.block_queries,
     )

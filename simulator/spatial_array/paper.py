@@ -44,7 +44,10 @@ def _group(problem: Problem2D, storage: Storage, group: GroupFile, name: str) ->
     memory = problem.machine.memories["dram"]
     busy = bytes_at(dram, "dram") / memory.bandwidth_byte_per_s * problem.machine.clock_hz
     transfer = Step(f"{name}.dram", "dram", busy, actions=dram)
-    rest = {einsum.name: tuple(a for a in actions if a.einsum == einsum.name and a not in dram) for einsum in einsums}
+    rest = {
+        einsum.name: tuple(a for a in actions if a.einsum == einsum.name and a not in dram)
+        for einsum in einsums
+    }
     stages = tuple(_stage(problem, stage, f"{name}.{i}", rest) for i, stage in enumerate(group.stages))
     return Par(f"{name}.group", (Body(f"{name}.dram", (transfer,)), Seq(f"{name}.stages", stages)))
 
@@ -55,7 +58,12 @@ def _stage(problem: Problem2D, stage: StageFile, name: str, moved: dict[str, tup
     for key in stage.einsums:
         einsum = problem.cascade.einsum(key)
         actions = operation_actions(problem, einsum, free) + staging_actions(problem, einsum) + moved[key]
-        step = Step(key, problem.mapping.unit_of(key), product(problem.busy(einsum), problem.instances), actions=actions)
+        step = Step(
+            key,
+            problem.mapping.unit_of(key),
+            product(problem.busy(einsum), problem.instances),
+            actions=actions,
+        )
         lanes.setdefault(problem.mapping.unit_of(key), []).append(Body(key, (step,)))
     side_by_side = Par(name, tuple(Seq(f"{name}.{unit}", tuple(steps)) for unit, steps in lanes.items()))
     waits = tuple(_wait(problem, key) for key in stage.wait)

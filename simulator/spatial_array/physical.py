@@ -48,7 +48,11 @@ def window_constraints(problem: Problem2D) -> tuple[Constraint, ...]:
         return ()
     unit = problem.machine.units[window.unit]
     levers = (f"more units.{window.unit}.registers.entries",)
-    return (Constraint(f"{window.unit} registers", np.array([float(window.words)]), unit.registers, "word", levers),)
+    return (
+        Constraint(
+            f"{window.unit} registers", np.array([float(window.words)]), unit.registers, "word", levers
+        ),
+    )
 
 
 def window_tiles(problem: Problem2D, storage: Storage) -> Array:
@@ -83,9 +87,20 @@ def _steps(problem: Problem2D, storage: Storage, group: GroupFile) -> list[Step]
         compute.append(Step(einsum.name, problem.unit(einsum.name).name, busy, problem.latency(einsum), done))
         at_buffer = tuple(a for a in actions if a.einsum == einsum.name and a.component == "global_buffer")
         if at_buffer:
-            ports.append(Step(f"{einsum.name}.buffer", "global_buffer", _port_cycles(problem, at_buffer), actions=at_buffer))
+            ports.append(
+                Step(
+                    f"{einsum.name}.buffer",
+                    "global_buffer",
+                    _port_cycles(problem, at_buffer),
+                    actions=at_buffer,
+                )
+            )
     dram = tuple(action for action in actions if action.component == "dram")
-    return [*compute, *ports, Step("dram", "dram", _dram_cycles(problem, bytes_at(dram, "dram")), actions=dram)]
+    return [
+        *compute,
+        *ports,
+        Step("dram", "dram", _dram_cycles(problem, bytes_at(dram, "dram")), actions=dram),
+    ]
 
 
 def _port_cycles(problem: Problem2D, actions: tuple[Action, ...]) -> Array:
@@ -135,7 +150,11 @@ def _edges(problem: Problem2D, storage: Storage, einsums: list[Einsum]) -> list[
         for operand in einsum.operands:
             carried = problem.cascade.distance(operand) > 0
             if operand.tensor in names and not (carried and "m" not in problem.window_ranks):
-                edge = Edge(operand.tensor, einsum.name, around) if carried else Edge(operand.tensor, einsum.name)
+                edge = (
+                    Edge(operand.tensor, einsum.name, around)
+                    if carried
+                    else Edge(operand.tensor, einsum.name)
+                )
                 found.setdefault((operand.tensor, einsum.name, carried), edge)
     return list(found.values())
 
@@ -146,7 +165,9 @@ def _fill(problem: Problem2D, storage: Storage, name: str) -> Node:
     keys = np.minimum(problem.workload.sizes["m"], problem.key_tile)
     queries = np.minimum(sizes["p"], problem.tile("p"))
     first = product(keys + queries, sizes["e"], width)
-    skew = [total(list(unit.axes.values())) - float(len(unit.axes)) for unit in problem.machine.units.values()]
+    skew = [
+        total(list(unit.axes.values())) - float(len(unit.axes)) for unit in problem.machine.units.values()
+    ]
     longest = skew[0]
     for other in skew[1:]:
         longest = np.maximum(longest, other)

@@ -16,7 +16,8 @@ from dse.errors import MappingError, Problem, nearest
 from dse.simulator.arrays import ONE, Array, ceil_div, product
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping as Dict
+    from collections.abc import Iterable
+    from collections.abc import Mapping as Dict
 
     from dse.arch.spatial_array import ComputeUnit, Operation, SpatialArray
     from dse.simulator.mapping import Mapping
@@ -110,7 +111,10 @@ class Problem2D:
         name = self.mapping.unit_of(einsum)
         if name not in self.machine.units:
             raise MappingError(
-                Problem(f"{self.machine.name} has no unit '{name}'{nearest(name, self.machine.units)}", path="binding")
+                Problem(
+                    f"{self.machine.name} has no unit '{name}'{nearest(name, self.machine.units)}",
+                    path="binding",
+                )
             )
         return self.machine.units[name]
 
@@ -121,7 +125,10 @@ class Problem2D:
         for axis, rank in self.mapping.spatial_of(einsum).items():
             if axis not in unit.axes:
                 raise MappingError(
-                    Problem(f"{unit.name} has no axis '{axis}'{nearest(axis, unit.axes)}", path=f"spatial.{einsum}")
+                    Problem(
+                        f"{unit.name} has no axis '{axis}'{nearest(axis, unit.axes)}",
+                        path=f"spatial.{einsum}",
+                    )
                 )
             found[rank] = unit.axes[axis]
         return found
@@ -171,7 +178,9 @@ class Problem2D:
             if name not in unit.operations:
                 has = ", ".join(unit.operations)
                 raise MappingError(
-                    Problem(f"{unit.name} has no operation '{name}', which Einsum {einsum.name} needs; it has {has}")
+                    Problem(
+                        f"{unit.name} has no operation '{name}', which Einsum {einsum.name} needs; it has {has}"
+                    )
                 )
             found.append((unit.operations[name], ranks))
         return found
@@ -216,7 +225,7 @@ class Problem2D:
 def _visited(group: float, queries: float, keys: float, key_tile: float, query_tile: float) -> float:
     """Tile pairs a causal mask leaves, the last query aligned with the last key.
 
-    Query heads of a group fill tiles one after another; below one tile they share it and see all keys of its last query.
+    Query heads of a group fill tiles one after another; below one tile they share it and see all keys.
     """
     if queries < query_tile:
         return float(np.ceil(group * queries / query_tile) * np.ceil(keys / key_tile))

@@ -155,7 +155,9 @@ class Storage:
             return []
         moves, words = [], problem.points(operand.ranks)
         if tensor in problem.cascade.inputs:
-            moves.append(Move("dram", einsum.name, tensor, "read", product(words, self.fetches(einsum, operand))))
+            moves.append(
+                Move("dram", einsum.name, tensor, "read", product(words, self.fetches(einsum, operand)))
+            )
             filled = product(words, self._kept_fetches(entry))
         elif entry.spill and self._first_reader(tensor) == einsum.name:
             moves.append(Move("dram", einsum.name, tensor, "read", words))
@@ -182,7 +184,9 @@ class Storage:
             return []
         words, visits = problem.points(einsum.output.ranks), problem.partial_visits(einsum)
         extents = problem.extents(tensor)
-        summed = any(rank in extents for rank in einsum.reduced) and not set(einsum.output.ranks) <= set(extents)
+        summed = any(rank in extents for rank in einsum.reduced) and not set(einsum.output.ranks) <= set(
+            extents
+        )
         writes = product(words, visits) if summed else words
         partial = Move("", tensor, tensor, "read", product(words, np.maximum(visits - 1.0, 0.0)))
         moves = []
@@ -203,7 +207,9 @@ class Storage:
             entry = self.entry(move.tensor)
             kept = move.memory == "global_buffer" and entry is not None and not entry.spill
             if kept and problem.spans(problem.cascade.tensors[move.tensor]):
-                found.append(Move("dram", move.einsum, move.tensor, move.action, product(move.words, self.spilled)))
+                found.append(
+                    Move("dram", move.einsum, move.tensor, move.action, product(move.words, self.spilled))
+                )
         return found
 
     def _first_reader(self, tensor: str) -> str:

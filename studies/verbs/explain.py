@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from dse.studies.tables import emit, record_table, render, write
+
 from dse.studies.levers import levers
 from dse.studies.record import evaluate_one, record
 from dse.studies.requests import request
-from dse.studies.tables import emit, record_table, render, write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,7 +57,10 @@ def explanation(point: dict[str, Any], group: Group) -> dict[str, Any]:
         return point
     evaluation = group.evaluation
     total = point["cycles"]
-    path = [{"part": label, "cycles": float(c[0]), "share": float(c[0]) / total} for label, c in evaluation.critical_path]
+    path = [
+        {"part": label, "cycles": float(c[0]), "share": float(c[0]) / total}
+        for label, c in evaluation.critical_path
+    ]
     units = {
         name: {
             "busy": float(time.busy[0]),
@@ -78,9 +82,10 @@ def explanation(point: dict[str, Any], group: Group) -> dict[str, Any]:
 
 def window_report(group: Group) -> dict[str, Any] | None:
     """Tiles in flight, and the smallest number that reaches 95% of the resource bound by event simulation."""
-    from dse.simulator.program import Loop
     from dse.simulator.simulate import smallest_window
     from dse.simulator.walk import tile_loop
+
+    from dse.simulator.program import Loop
 
     loop = tile_loop(group.lowered.program)
     if loop is None:
@@ -93,7 +98,9 @@ def window_report(group: Group) -> dict[str, Any] | None:
 def _conventions(group: Group) -> list[str]:
     paper = group.mappings[0].file.paper
     if group.accounting != "paper" or paper is None:
-        return ["physical accounting: window, reduction latency, ports, fill and drain, register files counted"]
+        return [
+            "physical accounting: window, reduction latency, ports, fill and drain, register files counted"
+        ]
     return list(paper.why)
 
 
@@ -104,7 +111,8 @@ def _print(found: dict[str, Any]) -> None:
         return
     out.write(
         f"{found['workload']} on {found['machine']}, {found['accounting']} accounting, mapping {found['mapping']}:\n"
-        f"bound by {found['bound_by']}, {found['cycles']:.6g} cycles, {found['latency_s']:.6g} s, {found['energy_j']:.6g} J\n\n"
+        f"bound by {found['bound_by']}, {found['cycles']:.6g} cycles, "
+        f"{found['latency_s']:.6g} s, {found['energy_j']:.6g} J\n\n"
     )
     _section("Where the cycles go", found["critical_path"])
     _section("What each unit does (cycles)", [_unit_row(name, time) for name, time in found["units"].items()])
@@ -122,13 +130,21 @@ def _print(found: dict[str, Any]) -> None:
 def _unit_row(name: str, time: dict[str, Any]) -> dict[str, Any]:
     stall = time["stall"]
     causes = ", ".join(sorted(stall, key=lambda cause: -float(stall[cause])))
-    return {"unit": name, "busy": time["busy"], "stall": sum(stall.values()), "idle": time["idle"], "stalled by": causes}
+    return {
+        "unit": name,
+        "busy": time["busy"],
+        "stall": sum(stall.values()),
+        "idle": time["idle"],
+        "stalled by": causes,
+    }
 
 
 def _energy_rows(energy: dict[str, float]) -> list[dict[str, Any]]:
     total = sum(energy.values())
     ordered = sorted(energy.items(), key=lambda item: -item[1])
-    return [{"component": name, "energy_j": joules, "share": joules / total} for name, joules in ordered if joules]
+    return [
+        {"component": name, "energy_j": joules, "share": joules / total} for name, joules in ordered if joules
+    ]
 
 
 def _section(title: str, rows: Sequence[dict[str, Any]]) -> None:

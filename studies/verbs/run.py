@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from dse.studies.tables import emit, write
+
 from dse.errors import InfeasibleError
 from dse.studies.batch import Resolver
 from dse.studies.record import evaluate_one, record
 from dse.studies.requests import request
-from dse.studies.tables import emit, write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,11 +40,16 @@ def run(
     InfeasibleError
         The point cannot exist; the record is printed first.
     """
-    asked, resolver = request(machine, workload, parameters, changes, accounting, mapper, mapping, options), Resolver()
+    asked, resolver = (
+        request(machine, workload, parameters, changes, accounting, mapper, mapping, options),
+        Resolver(),
+    )
     group = evaluate_one(asked, resolver)
     other = None
     if baseline is not None:
-        other = evaluate_one(replace(asked, machine=baseline, mapping=None, options=(), overrides=()), resolver)
+        other = evaluate_one(
+            replace(asked, machine=baseline, mapping=None, options=(), overrides=()), resolver
+        )
     found = record(asked, group, other)
     if simulate or timeline is not None:
         found["simulated"] = _simulated(group, timeline)
@@ -53,7 +59,8 @@ def run(
     if "infeasible" in found:
         why = found["infeasible"]
         raise InfeasibleError(
-            f"{found['machine']} cannot run {found['workload']}: {why['constraint']} needs {why['demand']:.6g} {why['unit']}, "
+            f"{found['machine']} cannot run {found['workload']}: "
+            f"{why['constraint']} needs {why['demand']:.6g} {why['unit']}, "
             f"there is {why['bound']:.6g}; try {', or '.join(why['levers'])}"
         )
 
@@ -72,5 +79,5 @@ def _simulated(group: Group, timeline: Path | None) -> dict[str, Any]:
         "cycles": result.cycles,
         "latency_s": result.cycles / float(group.machine.clock_hz[0]),
         "extrapolated": result.extrapolated,
-        "units": {name: unit for name, unit in result.units.items()},
+        "units": dict(result.units.items()),
     }
