@@ -9,7 +9,7 @@ from pydantic import Field
 from dse import spec
 from dse.errors import Problem, WorkloadError, nearest
 from dse.units import PositiveCount
-from dse.workloads.workload import PHASES, SCOPES, VALUE_BYTES, Gemm, Workload, sized
+from dse.workloads.workload import VALUE_BYTES, Gemm, Workload, sized
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,7 +51,7 @@ class Parameters(ModelFile):
     )
     batch: PositiveCount = 1
     phase: Literal["prefill", "decode"] = "prefill"
-    scope: Literal["attention", "layer", "model"] = "attention"
+    scope: Literal["attention", "linear", "layer", "model"] = "attention"
     cascade: str = Field(
         default="", description="a cascade of the same family; the mapping's own if not given"
     )
@@ -59,8 +59,6 @@ class Parameters(ModelFile):
 
 OWN = tuple(name for name in Parameters.model_fields if name not in ModelFile.model_fields)
 FIXED = ("title", "family", "source", "assumes")
-assert set(PHASES) == {"prefill", "decode"}
-assert SCOPES == ("attention", "layer", "model")
 
 
 def parameter_names() -> tuple[str, ...]:
@@ -126,7 +124,7 @@ def _workload(name: str, p: Parameters, provenance: str) -> Workload:
         cascade=p.cascade,
         scope=p.scope,
         causal=p.causal,
-        sizes={rank: sized(size) for rank, size in sizes.items()},
+        sizes={} if p.scope == "linear" else {rank: sized(size) for rank, size in sizes.items()},
         value_bytes=sized(VALUE_BYTES[p.precision]),
         linear=() if p.scope == "attention" else _linear(p, queries, kv_heads, value_dim),
         layers=sized(p.layers if p.scope == "model" else 1),

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 Array: TypeAlias = NDArray[np.float64]
 
 VALUE_BYTES = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.5}
-SCOPES = ("attention", "layer", "model")
-PHASES = ("prefill", "decode")
 RANKS = {
     "b": "batch",
     "h": "key heads",
