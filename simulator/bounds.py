@@ -257,5 +257,5 @@ def joules(node: Node, points: Points) -> Array:
     found = ZERO
     for row in rows(node, points):
         if row.action.joules is not ZERO:
-            found = found + row.runs * points.checked(row.action.joules, "joules", row.path)
+            found = found + row.runs * points.checked(row.action.joules, "joules", row.path, unknown=True)
     return found

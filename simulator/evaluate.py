@@ -176,7 +176,7 @@ def evaluate(program: Program, chunk: int = CHUNK) -> Evaluation:
     Raises
     ------
     DseError
-        If a feasible point has a negative or non-finite time, count or energy.
+        If a feasible point has a negative or non-finite time or count, or a negative energy.
     """
     n = program.size
     names = bound_names(program)
@@ -259,8 +259,11 @@ def _check(constraints: tuple[Constraint, ...], points: Points, codes: Codes) ->
 
 
 def _mask(cycles: Array, energy: Array, bound: Codes, points: Points) -> None:
-    """Put NaN at infeasible points, and make sure that no other point holds it."""
-    fine: Mask = np.isfinite(cycles) & np.isfinite(energy)
+    """Put NaN at infeasible points, and make sure that no other has a time that is not finite.
+
+    Joules may be NaN elsewhere: an energy that no source gives.
+    """
+    fine: Mask = np.isfinite(cycles) & ~np.isinf(energy)
     if points.excused is not None:
         cycles[points.excused] = energy[points.excused] = np.nan
         bound[points.excused] = -1

@@ -68,9 +68,8 @@ def ledger_of(program: Program, infeasible: Mask) -> Ledger:
             for table, values in zip(
                 tables, (row.action.count, row.action.bytes, row.action.joules), strict=True
             ):
-                np.multiply(
-                    row.runs, points.checked(values, "an action", row.path), out=table[number, start:stop]
-                )
+                each = points.checked(values, "an action", row.path, unknown=values is row.action.joules)
+                np.multiply(row.runs, each, out=table[number, start:stop])
     if infeasible.any():
         for table in tables:
             table[:, infeasible] = np.nan

@@ -39,8 +39,10 @@ class Points:
         """Values at these points: shape (1,) as it is, otherwise a view."""
         return values if len(values) == 1 else values[self.start : self.stop]
 
-    def checked(self, values: Array, what: str, name: str) -> Array:
+    def checked(self, values: Array, what: str, name: str, *, unknown: bool = False) -> Array:
         """Values at these points, none negative (points that are infeasible anyway may hold anything).
+
+        With ``unknown``, NaN is allowed: it stands for an amount that no source gives.
 
         Raises
         ------
@@ -49,7 +51,7 @@ class Points:
         """
         here = self.at(values)
         if not np.minimum.reduce(here) >= 0:
-            wrong = ~(here >= 0)
+            wrong = (here < 0) if unknown else ~(here >= 0)
             if self.excused is not None:
                 wrong = wrong & ~self.excused
             if wrong.any():

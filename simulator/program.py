@@ -61,7 +61,7 @@ class Unit:
 
 @dataclass(frozen=True, eq=False)
 class Action:
-    """What one execution of a step does to a component: how often, bytes moved, joules spent."""
+    """What one execution of a step does to a component: how often, bytes moved, joules spent (NaN: not known)."""
 
     component: str
     einsum: str

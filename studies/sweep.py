@@ -109,7 +109,8 @@ def _table(asked: Sequence[Request], groups: Sequence[Group]) -> pd.DataFrame:
 
 
 def _parameters(asked: Sequence[Request], group: Group) -> list[dict[str, Any]]:
-    sizes = group.workload.sizes
+    """Identity, sequence and batch, and whatever a request sets, with sizes as numbers."""
+    sizes, known = group.workload.sizes, group.workload.parameters
     found = []
     for place, request in enumerate(asked):
         row: dict[str, Any] = {
@@ -118,11 +119,11 @@ def _parameters(asked: Sequence[Request], group: Group) -> list[dict[str, Any]]:
             "mapper": request.mapper,
             "accounting": request.accounting,
         }
-        shown = dict(group.workload.parameters)
-        for name, rank in (("sequence", "m"), ("queries", "p"), ("batch", "b")):
-            if rank in sizes:
-                shown[name] = int(sizes[rank][place if len(sizes[rank]) > 1 else 0])
-        found.append(row | shown | dict(request.overrides))
+        given = {key: known.get(key, value) for key, value in request.parameters}
+        for name, rank in (("sequence", "m"), ("batch", "b"), ("queries", "p")):
+            if rank in sizes and (name in given or name != "queries"):
+                given[name] = int(sizes[rank][place if len(sizes[rank]) > 1 else 0])
+        found.append(row | given | dict(request.overrides))
     return found
 
 
