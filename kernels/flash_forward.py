@@ -10,6 +10,7 @@ The same source runs on a CUDA GPU and, with TRITON_INTERPRET=1, in Triton's int
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import triton
@@ -17,6 +18,7 @@ import triton.language as tl
 
 from dse.errors import WorkloadError
 from dse.kernels.launch import check_device
+from dse.workloads.trace import Value
 
 PRECISIONS = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 LOG2_E = 1.4426950408889634
@@ -217,7 +219,7 @@ def flash_forward_kernel(
     tl.store(lse_rows, logarithm, mask=rows < query_count)
 
 
-def make_inputs(parameters: Mapping[str, int | bool | str | tuple[int, ...]], seed: int) -> dict[str, object]:
+def make_inputs(parameters: Mapping[str, Value], seed: int) -> dict[str, Any]:
     """Keyword arguments of :func:`flash_forward` for the parameters of ``flash_forward.yaml``, on the CPU.
 
     Q, K and V are standard normal, drawn in this order from one generator seeded with ``seed``.
@@ -231,7 +233,7 @@ def make_inputs(parameters: Mapping[str, int | bool | str | tuple[int, ...]], se
         "k": (batch, kv_heads, keys, values["head_dim"]),
         "v": (batch, kv_heads, keys, values["value_dim"]),
     }
-    inputs: dict[str, object] = {
+    inputs: dict[str, Any] = {
         name: torch.randn(shape, generator=generator).to(dtype) for name, shape in shapes.items()
     }
     query_lengths, key_lengths = parameters["query_lengths"], parameters["key_lengths"]

@@ -134,34 +134,36 @@ def _error(got: Any, wanted: Any) -> float:  # noqa: ANN401 - torch tensors
 
 
 def _trace_in_new_process(name: str, parameters: Mapping[str, object], seed: int, level: str) -> Trace:
+    request = {"name": name, "parameters": dict(parameters), "seed": seed, "level": level}
+    environment = os.environ | {launch.FLAG: "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     with tempfile.TemporaryDirectory(prefix="dse-trace-") as folder:
-        request = {"name": name, "parameters": dict(parameters), "seed": seed, "level": level}
-        environment = os.environ | {launch.FLAG: "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        command = [sys.executable, "-m", "dse.kernels.trace_kernel", folder, json.dumps(request)]
+        output = Path(folder, "trace.parquet")
+        command = [sys.executable, "-m", "dse.kernels.trace_kernel", str(output), json.dumps(request)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        failure = Path(folder, "error.json")
-        if failure.exists():
-            raise _rebuilt(json.loads(failure.read_text()))
         if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise TraceError(f"the interpreter's process ended with code {done.returncode}: {last}")
-        return read_trace(Path(folder, "trace.parquet"))
+            raise _rebuilt(done.returncode, done.stderr)
+        return read_trace(output)
 
 
-def _rebuilt(failure: Mapping[str, Any]) -> DseError:
-    """The error another process met."""
-    kind: type[DseError] = getattr(errors, failure["type"])
-    return kind(*failure["problems"])
+def _rebuilt(code: int, report: str) -> DseError:
+    """The error another process reported on its last line."""
+    last = (report.strip().splitlines() or [""])[-1]
+    try:
+        failure = json.loads(last)
+        kind: type[DseError] = getattr(errors, failure["type"])
+        return kind(*failure["problems"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return TraceError(f"the interpreter's process ended with code {code}: {last}")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Answer one request of ``trace_kernel`` from another process: a trace or an error file in a folder."""
-    folder, request = Path(arguments[0]), json.loads(arguments[1])
+    """Answer ``trace_kernel`` in another process: write a trace to a path, or an error to standard error."""
+    output, request = arguments
     try:
-        write_trace(trace_kernel(**request), folder / "trace.parquet")
+        write_trace(trace_kernel(**json.loads(request)), output)
     except DseError as error:
         failure = {"type": type(error).__name__, "problems": [str(problem) for problem in error.problems]}
-        (folder / "error.json").write_text(json.dumps(failure))
+        sys.stderr.write(json.dumps(failure) + "\n")
         return error.exit_code
     return 0
 

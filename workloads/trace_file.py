@@ -17,7 +17,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dse.errors import Place, Problem, TraceError
+from dse import spec as files
+from dse.errors import ConfigError, Place, Problem, TraceError
 from dse.workloads.trace import KINDS, LEVELS, Event, Launch, ProgramClass, Trace, TracedTensor
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from dse.workloads.trace import Coordinates, Value
 
+ROOM = "workloads/traces"
 SCHEMA_VERSION = 1
 METADATA_KEY = b"dse_trace"
 LEADING_KINDS = ("programs", "anchors")
@@ -92,6 +94,21 @@ def read_trace(path: str | Path) -> Trace:
     if problems:
         raise TraceError(*(Problem(f"damaged trace: {text}", place) for text in problems))
     return trace
+
+
+def load_trace(source: str | Path) -> Trace:
+    """The trace of a file: a path, or the name of a shipped one (``flash_forward_causal``).
+
+    Raises
+    ------
+    TraceError
+        As ``read_trace``; names the nearest shipped trace.
+    """
+    try:
+        path = source if isinstance(source, Path) else files.find(source, ROOM, ".parquet")
+    except ConfigError as error:
+        raise TraceError(*error.problems) from None
+    return read_trace(path)
 
 
 def _open(path: Path, place: Place) -> tuple[pa.Table, dict[str, Any]]:
