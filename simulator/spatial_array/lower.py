@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,7 +55,7 @@ def lower(workload: Workload, machine: SpatialArray, mapping: Mapping, accountin
 
 
 def _problem(workload: Workload, machine: SpatialArray, mapping: Mapping) -> Problem2D:
-    cascade = load_cascade(workload.cascade or mapping.file.cascade)
+    cascade = _cascade(workload.cascade or mapping.file.cascade)
     if cascade.family != workload.family:
         raise WorkloadError(
             f"{workload.name} is of family {workload.family}, cascade {cascade.name} of {cascade.family}"
@@ -63,6 +64,12 @@ def _problem(workload: Workload, machine: SpatialArray, mapping: Mapping) -> Pro
     if problems:
         raise MappingError(*problems)
     return Problem2D(workload, machine, mapping, cascade)
+
+
+@cache
+def _cascade(source: str) -> Cascade:
+    """A cascade, parsed once."""
+    return load_cascade(source)
 
 
 def _uncovered(cascade: Cascade, mapping: Mapping) -> list[Problem]:
