@@ -16,7 +16,7 @@ import numpy as np
 
 from dse.errors import DseError
 from dse.simulator.arrays import Array, Codes, total
-from dse.simulator.bounds import costs, joules, lower, upper
+from dse.simulator.bounds import costs, joules, lower, own_work, upper
 from dse.simulator.ledger import Ledger, ledger_of
 from dse.simulator.points import CHUNK, Points, all_units, ranges
 from dse.simulator.program import Body, Loop, leaf_body
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from dse.simulator.program import Constraint, Program
 
 K = TypeVar("K")
+# A unit busy in all but this share of the cycles is never idle; sums of parts round differently from products.
+FULL = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +238,8 @@ def bound_names(program: Program) -> tuple[str, ...]:
 
 
 def _bound(program: Program, names: tuple[str, ...], points: Points) -> np.ndarray:
-    """Code of what bounds the program: of one loop its largest term, otherwise the one of most cycles."""
+    """Code of what bounds the program: of one loop its largest term, otherwise a unit that is never idle, or
+    the name of most cycles."""
     if isinstance(program.root, Loop | Body) and leaf_body(program.root) is not None:
         return costs(program.root, points).bound[1]
     parts = shares(program.root, points)
@@ -244,6 +247,18 @@ def _bound(program: Program, names: tuple[str, ...], points: Points) -> np.ndarr
     for number, name in enumerate(names[1:], start=1):
         larger = parts[name] > best
         best, code = np.maximum(best, parts[name]), np.where(larger, np.int16(number), code)
+    return _never_idle(program, names, code, points)
+
+
+def _never_idle(program: Program, names: tuple[str, ...], code: Array, points: Points) -> np.ndarray:
+    """Codes with a unit that works in every cycle in place of one that merely ties with it in most parts."""
+    cycles = lower(program.root, points)
+    for name, work in own_work(program.root, points).items():
+        if name not in names:
+            continue
+        servers = points.at(program.units[name].count)
+        full = work >= servers * cycles * (1.0 - FULL)
+        code = np.where(full & (cycles > 0), np.int16(names.index(name)), code)
     return code
 
 

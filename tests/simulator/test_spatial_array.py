@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -119,7 +120,7 @@ def test_narrow_values_move_fewer_bytes() -> None:
 
 def test_model_scope_repeats_layers() -> None:
     """A 24-layer model of a million tokens: no overflow, every layer the same."""
-    shape = {"sequence": "1M", "batch": 64, "heads": 16, "score_dim": 128}
+    shape: dict[str, Any] = {"sequence": "1M", "batch": 64, "heads": 16, "score_dim": 128}
     _, layer = point("fusemax", "physical", "bert", scope="layer", **shape)
     lowered, model = point("fusemax", "physical", "bert", scope="model", layers=24, **shape)
     assert model.cycles[0] == pytest.approx(24 * layer.cycles[0], rel=1e-12)
