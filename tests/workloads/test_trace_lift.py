@@ -1,4 +1,4 @@
-"""A trace lifts only if every count follows from its cascade, mask and tensors; the error names the others."""
+"""A trace lifts only if every count follows from cascade, mask and tensors; errors name the count."""
 
 from __future__ import annotations
 
