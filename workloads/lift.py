@@ -122,7 +122,7 @@ def _lifted(trace: Trace, facts: Facts, annotation: Annotation, cascade: Cascade
         tiles=facts.tiles,
         precisions=facts.precisions,
         causal=facts.causal,
-        query_lengths=facts.lengths.get("p", ()),
+        query_lengths=facts.lengths.get(scores[0], ()),
         key_lengths=facts.lengths.get(loop.rank, ()),
         executed_pairs=visited * prod(facts.tiles[rank] for rank in scores),
         useful_pairs=facts.useful_pairs,
