@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from dse.errors import TraceError
 from dse.workloads.lift_checks import problems
-from dse.workloads.trace_facts import Visits, read_facts
+from dse.workloads.trace_facts import read_facts
+from dse.workloads.trace_file import content_hash
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from dse.workloads.annotation import Annotation
     from dse.workloads.cascade import Cascade
     from dse.workloads.trace import Coordinates, Trace
-    from dse.workloads.trace_facts import Facts
+    from dse.workloads.trace_facts import Facts, Visits
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class LiftedTrace:
     tiles_full: int
     tiles_masked: int
     tiles_skipped: int
+    trace_hash: str
     kernel_hash: str
     seed: int
     versions: Mapping[str, str]
@@ -120,7 +122,7 @@ def _lifted(trace: Trace, facts: Facts, annotation: Annotation, cascade: Cascade
         tiles=facts.tiles,
         precisions=facts.precisions,
         causal=facts.causal,
-        query_lengths=facts.lengths.get("p", ()),
+        query_lengths=facts.lengths.get(scores[0], ()),
         key_lengths=facts.lengths.get(loop.rank, ()),
         executed_pairs=visited * prod(facts.tiles[rank] for rank in scores),
         useful_pairs=facts.useful_pairs,
@@ -141,6 +143,7 @@ def _lifted(trace: Trace, facts: Facts, annotation: Annotation, cascade: Cascade
         tiles_full=visited - masked,
         tiles_masked=masked,
         tiles_skipped=total.programs * existing - visited,
+        trace_hash=content_hash(trace),
         kernel_hash=trace.kernel_hash,
         seed=trace.seed,
         versions=trace.versions,

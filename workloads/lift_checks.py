@@ -184,7 +184,7 @@ def _bytes(facts: Facts, annotation: Annotation, cascade: Cascade) -> Iterator[P
         if annotation.loop.rank in note.ranks:
             yield from _looped_bytes(facts, annotation, argument)
         else:
-            reason = f"{note.traversals} traversals of the elements in use"
+            reason = f"{_times(note)} every element in use"
             label = f"bytes {verb} of {argument}"
             yield from _differs(label, moved.get(argument, 0), note.traversals * whole, reason)
 
@@ -208,7 +208,7 @@ def _looped_bytes(facts: Facts, annotation: Annotation, argument: str) -> Iterat
     for number, members in enumerate(facts.classes):
         different, touched = members.touched.get((argument, "load"), (0, 0))
         label = f"program class {number}, {argument}"
-        again = f"{note.traversals} traversals of {different:,} elements"
+        again = f"{_times(note)} {different:,} elements"
         yield from _differs(f"{label}, elements read", touched, note.traversals * different, again)
         keys, rest = divmod(different, depth)
         yield from _differs(f"{label}, elements of incomplete keys", rest, 0, f"keys of depth {depth}")
@@ -216,6 +216,10 @@ def _looped_bytes(facts: Facts, annotation: Annotation, argument: str) -> Iterat
         yield from _differs(
             f"{label}, visited tiles", members.tiles, tiles, f"{keys} keys in tiles of {tile}"
         )
+
+
+def _times(note: TensorNote) -> str:
+    return "once" if note.traversals == 1 else f"{note.traversals} times"
 
 
 def _depths(annotation: Annotation, note: TensorNote) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import itertools
 import json
 import math
@@ -88,12 +89,19 @@ def read_trace(path: str | Path) -> Trace:
     try:
         trace = _trace(table.to_pylist(), metadata)
         problems = list(_problems(trace))
+        if not problems and metadata["hash"] != content_hash(trace):
+            problems = ["its content does not fit its hash"]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         detail = f"{type(error).__name__}: {error}"
         raise TraceError(Problem(f"damaged trace ({detail})", place)) from None
     if problems:
         raise TraceError(*(Problem(f"damaged trace: {text}", place) for text in problems))
     return trace
+
+
+def content_hash(trace: Trace) -> str:
+    """SHA-256 of everything a trace says, whatever file it stands in."""
+    return _digest(list(_rows(trace)), _metadata(trace))
 
 
 def load_trace(source: str | Path) -> Trace:
@@ -118,7 +126,9 @@ def _open(path: Path, place: Place) -> tuple[pa.Table, dict[str, Any]]:
     if not path.is_file():
         raise TraceError(Problem("no such trace file", place))
     try:
-        table = pq.read_table(path)
+        # Unlike read_table, this does not load pandas.
+        with pq.ParquetFile(path) as file:
+            table = file.read()
     except (pa.ArrowException, OSError) as error:
         detail = str(error).splitlines()[0]
         raise TraceError(Problem(f"not a readable parquet file ({detail})", place)) from None
@@ -146,10 +156,17 @@ def _schema() -> pa.Schema:
 def _table(trace: Trace) -> pa.Table:
     import pyarrow as pa
 
-    rows = list(_rows(trace))
-    schema = _schema()
-    table = pa.Table.from_pylist(rows, schema=schema)
-    return table.replace_schema_metadata({METADATA_KEY: json.dumps(_metadata(trace), sort_keys=True)})
+    rows, metadata = list(_rows(trace)), _metadata(trace)
+    table = pa.Table.from_pylist(rows, schema=_schema())
+    metadata = metadata | {"hash": _digest(rows, metadata)}
+    return table.replace_schema_metadata({METADATA_KEY: json.dumps(metadata, sort_keys=True)})
+
+
+def _digest(rows: Sequence[Mapping[str, Any]], metadata: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    for row in rows:
+        digest.update(json.dumps(row, sort_keys=True).encode())
+    return digest.hexdigest()
 
 
 def _rows(trace: Trace) -> Iterator[dict[str, Any]]:
