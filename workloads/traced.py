@@ -62,6 +62,6 @@ def _workload(name: str, lifted: LiftedTrace, summary: str, cascade: str) -> Wor
         value_bytes=sized(VALUE_BYTES[precision]),
         linear=(),
         layers=sized(1),
-        provenance=f"trace of {lifted.kernel}, kernel hash {lifted.kernel_hash}, seed {lifted.seed}",
+        provenance=f"trace of {lifted.kernel}, kernel hash {lifted.kernel_hash[:12]}, seed {lifted.seed}",
         parameters={**shape, "causal": lifted.causal, "precision": precision},
     )
