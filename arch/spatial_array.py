@@ -292,9 +292,9 @@ class UnitFile(Spec):
             register_read_j=_array(self.registers.read, np.nan),
             register_write_j=_array(self.registers.write, np.nan),
             logic_area_m2=_array(self._logic_area_m2(), np.nan),
-            entry_area_m2=_array(area and area.entry, np.nan),
-            least_entries=_array(area and area.least, np.nan),
-            address_bit_area_m2=_array(area and area.address_bit, np.nan),
+            entry_area_m2=_array(None if area is None else area.entry, np.nan),
+            least_entries=_array(None if area is None else area.least, np.nan),
+            address_bit_area_m2=_array(None if area is None else area.address_bit, np.nan),
             operations={key: self._operation(key) for key in self.operations},
         )
 
