@@ -1,7 +1,8 @@
 """Spatial array: a 2D array and a 1D array of processing elements under one global buffer and DRAM.
 
 Modelled: shape or lanes, registers per element, busy cycles and energy per operation (operations made of others
-included), buffer capacity, row, ports and energy per row, DRAM bandwidth and energy per bit, component areas.
+included), buffer capacity, row, ports and energy per row, DRAM bandwidth and energy per bit; area as the sum of
+functional units and registers of every element and of the buffer, so that it follows shape and register count.
 Not modelled: network on chip, leakage, control; they are absent from the FuseMax artifact, too.
 """
 
@@ -14,6 +15,8 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from dse.arch.machine import Array, MachineFile
+from dse.arch.tables.sram import SramFile, load_sram
+from dse.errors import ConfigError
 from dse.spec import Spec
 from dse.units import (
     Bytes,
@@ -67,14 +70,21 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class ComputeUnit:
-    """An array of processing elements: rows × columns, or lanes (one row)."""
+    """An array of processing elements: rows × columns, or lanes (one row).
+
+    Areas are those of one element: its functional units, each register entry of at least ``least_entries``, and each
+    bit of a register's address. NaN is an area the file does not know.
+    """
 
     name: str
     axes: Mapping[str, Array]
     registers: Array
     register_read_j: Array
     register_write_j: Array
-    area_m2: Array
+    logic_area_m2: Array
+    entry_area_m2: Array
+    least_entries: Array
+    address_bit_area_m2: Array
     operations: Mapping[str, Operation]
 
     @property
@@ -84,6 +94,14 @@ class ComputeUnit:
         for extent in self.axes.values():
             total = total * extent
         return total
+
+    @property
+    def area_m2(self) -> Array:
+        """Area of all elements, registers included."""
+        entries = np.maximum(self.registers, self.least_entries) * self.entry_area_m2
+        address_bits = np.maximum(np.ceil(np.log2(self.registers)), 1.0)
+        registers = entries + address_bits * self.address_bit_area_m2
+        return self.elements * (self.logic_area_m2 + registers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +163,18 @@ class MemoryFile(Spec):
     read: AccessEnergy | None = Field(default=None, description="absent where no source gives it")
     write: AccessEnergy | None = None
     area: SquareMetres | None = None
+    table: str | None = Field(default=None, description="table of memories that knows the area of this size")
+
+    @model_validator(mode="after")
+    def _area_once(self) -> Self:
+        if self.table is None:
+            return self
+        if self.area is not None:
+            raise ValueError("needs either area or table")
+        if self.capacity is None or self.row is None or self.ports is None:
+            raise ValueError("needs capacity, row and ports to be found in its table")
+        self.macros()
+        return self
 
     @model_validator(mode="after")
     def _row_known(self) -> Self:
@@ -152,6 +182,13 @@ class MemoryFile(Spec):
         if self.row is None and (self.ports is not None or per_row):
             raise ValueError("needs row: energies per row and ports count rows")
         return self
+
+    def macros(self) -> SramFile | None:
+        """The table this memory is looked up in."""
+        try:
+            return None if self.table is None else load_sram(self.table)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
 
     def build(self, name: str) -> Memory:
         """The memory level, with energies per byte."""
@@ -164,8 +201,14 @@ class MemoryFile(Spec):
             ports=_array(self.ports, np.nan),
             read_j_per_byte=_array(_per_byte(self.read, row), np.nan),
             write_j_per_byte=_array(_per_byte(self.write, row), np.nan),
-            area_m2=_array(self.area, np.nan),
+            area_m2=_array(self._area_m2(), np.nan),
         )
+
+    def _area_m2(self) -> float | None:
+        table = self.macros()
+        if table is None or self.capacity is None or self.row is None or self.ports is None:
+            return self.area
+        return table.area_m2(self.capacity, self.row, self.ports)
 
 
 class OperationFile(Spec):
@@ -177,6 +220,9 @@ class OperationFile(Spec):
     absorbs: list[str] = Field(
         default_factory=list, description="operations pipelined in front, at no cycles"
     )
+    area: SquareMetres | None = Field(
+        default=None, description="its functional unit in one element; 0 where another operation's serves it"
+    )
     register_reads: int = Field(default=2, ge=0, description="register reads per operation")
     register_writes: int = Field(default=1, ge=0, description="register writes per operation")
 
@@ -185,7 +231,19 @@ class OperationFile(Spec):
         given = self.busy is not None and self.energy is not None
         if given == bool(self.uses) or (self.uses and (self.busy is not None or self.energy is not None)):
             raise ValueError("needs either busy and energy, or uses")
+        if self.uses and self.area is not None:
+            raise ValueError("has no area of its own: it uses other operations")
         return self
+
+
+class RegisterAreaFile(Spec):
+    """Area of one element's registers, growing with their number."""
+
+    entry: SquareMetres = Field(description="of one entry")
+    least: PositiveCount = Field(default=1, description="entries that take area even where there are fewer")
+    address_bit: SquareMetres = Field(
+        default=0.0, description="of each bit of the address, such as of its adders"
+    )
 
 
 class RegistersFile(Spec):
@@ -194,6 +252,7 @@ class RegistersFile(Spec):
     entries: PositiveCount = Field(description="words per element")
     read: JoulesPerWord
     write: JoulesPerWord
+    area: RegisterAreaFile | None = None
     source: str
 
 
@@ -205,7 +264,6 @@ class UnitFile(Spec):
     lanes: PositiveCount | None = None
     registers: RegistersFile
     operations: dict[str, OperationFile]
-    area: SquareMetres | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -226,15 +284,28 @@ class UnitFile(Spec):
             if self.shape is None
             else dict(zip(("rows", "columns"), self.shape, strict=True))
         )
+        area = self.registers.area
         return ComputeUnit(
             name=name,
             axes={axis: _array(extent, np.nan) for axis, extent in axes.items()},
             registers=_array(self.registers.entries, np.nan),
             register_read_j=_array(self.registers.read, np.nan),
             register_write_j=_array(self.registers.write, np.nan),
-            area_m2=_array(self.area, np.nan),
+            logic_area_m2=_array(self._logic_area_m2(), np.nan),
+            entry_area_m2=_array(None if area is None else area.entry, np.nan),
+            least_entries=_array(None if area is None else area.least, np.nan),
+            address_bit_area_m2=_array(None if area is None else area.address_bit, np.nan),
             operations={key: self._operation(key) for key in self.operations},
         )
+
+    def _logic_area_m2(self) -> float | None:
+        """Area of one element's functional units; None unless every one is known."""
+        total = 0.0
+        for operation in self.operations.values():
+            if operation.area is None and not operation.uses:
+                return None
+            total += operation.area or 0.0
+        return total
 
     def _operation(self, name: str) -> Operation:
         file = self.operations[name]
@@ -272,6 +343,10 @@ class File(MachineFile):
         buffer = self.memories["global_buffer"]
         if buffer.capacity is None or buffer.ports is None:
             raise ValueError("memories.global_buffer needs capacity, row and ports")
+        for name, memory in self.memories.items():
+            table = memory.macros()
+            if table is not None and table.technology != self.technology:
+                raise ValueError(f"memories.{name}.table is of another technology than the machine")
         return self
 
     def build(self, name: str) -> SpatialArray:

@@ -1,0 +1,1 @@
+"""Tables of energies and areas that several machines share: data, and the schemas that read it."""
