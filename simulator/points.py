@@ -62,7 +62,7 @@ class Points:
                 )
         return here
 
-    def once(self, what: str, node: object, work: Callable[[], Any]) -> Any:
+    def once(self, what: str, node: object, work: Callable[[], Any]) -> Any:  # noqa: ANN401
         """Result of ``work``, done at most once for a node at these points."""
         key = (what, id(node))
         if key not in self._memo:

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 T = TypeVar("T")
 
 
-def structure(value: Any) -> Hashable:
+def structure(value: Any) -> Hashable:  # noqa: ANN401
     """Hashable description of everything in ``value`` but its arrays."""
     if isinstance(value, np.ndarray):
         return "array"
@@ -54,7 +54,7 @@ def take(value: T, indices: Sequence[int] | np.ndarray[Any, np.dtype[np.intp]]) 
     return result
 
 
-def _combined(values: Sequence[Any]) -> Any:  # noqa: PLR0911
+def _combined(values: Sequence[Any]) -> Any:  # noqa: ANN401, PLR0911
     first = values[0]
     if isinstance(first, np.ndarray):
         if all(len(v) == 1 and _same(v[0], first[0]) for v in values):
@@ -76,7 +76,7 @@ def _combined(values: Sequence[Any]) -> Any:  # noqa: PLR0911
     return first
 
 
-def _mapped(value: Any, change: Any) -> Any:
+def _mapped(value: Any, change: Any) -> Any:  # noqa: ANN401
     if isinstance(value, np.ndarray):
         return change(value)
     if isinstance(value, BaseModel):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from dse.studies.batch import Request
 
+TABLES = "arch/tables"
 _ROOMS = ("arch", "workloads", "simulator", "mappers", "studies")
 
 
@@ -28,7 +29,7 @@ def fingerprint(requests: Iterable[Request]) -> dict[str, str]:
     asked = list(requests)
     found = {f"machine {name}": _file(name, MACHINES) for name in {r.machine for r in asked}}
     found |= {f"workload {name}": _workload(name) for name in {r.workload for r in asked}}
-    for room in (MAPPINGS, SPACES, CASCADES):
+    for room in (MAPPINGS, SPACES, CASCADES, TABLES):
         texts = [yaml_tree.to_text(spec.resolve(path, room)) for path in spec.shipped(room).values()]
         found[room] = _digest("\n".join(texts).encode())
     return found | {"code": code_version()}

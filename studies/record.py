@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import dse
 from dse.studies.batch import Request, Resolver, evaluate_requests
-from dse.studies.rows import components, infeasible_columns, result_columns
+from dse.studies.rows import (
+    components,
+    energy_columns,
+    energy_ratios,
+    infeasible_columns,
+    result_columns,
+)
 
 if TYPE_CHECKING:
     from dse.studies.batch import Group
@@ -64,16 +70,14 @@ def _bandwidths(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _compared(group: Group, baseline: Group | None) -> dict[str, Any]:
-    """Speed-up and energy ratio over a baseline at the same workload."""
+    """Speed-up and energy ratios over a baseline at the same workload."""
     if baseline is None:
-        return {"baseline": None, "speedup": None, "energy_ratio": None}
-    mine, other = group.evaluation, baseline.evaluation
-    return {
-        "baseline": baseline.machine.name,
-        "speedup": float(other.seconds[0] / mine.seconds[0]),
-        "energy_ratio": float(mine.joules[0] / other.joules[0]),
-    }
+        return dict.fromkeys(("baseline", "speedup", "energy_ratio", "energy_ratio_scaled"))
+    speedup = baseline.evaluation.seconds[0] / group.evaluation.seconds[0]
+    ratios = energy_ratios(energy_columns(group), energy_columns(baseline))
+    found = {name: float(ratio[0]) for name, ratio in ratios.items()}
+    return {"baseline": baseline.machine.name, "speedup": float(speedup)} | found
 
 
-def _scalar(value: Any) -> Any:
+def _scalar(value: Any) -> Any:  # noqa: ANN401
     return value.item() if hasattr(value, "item") else value

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from dse.errors import DseError
+from dse.simulator.arrays import total
+from dse.simulator.technology import OFF_CHIP, energy_factor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +33,7 @@ def result_columns(group: Group) -> dict[str, Array | list[Any]]:
         "cycles_lower": _spread(evaluation.cycles_lower, size),
         "cycles_upper": _spread(evaluation.cycles_upper, size),
         "latency_s": seconds,
-        "energy_j": _spread(evaluation.joules, size),
+        **energy_columns(group),
         "area_m2": _spread(facts.area_m2, size),
         "flops": flops,
         "executed_flops": _masked(facts.executed_flops, seconds),
@@ -99,6 +105,40 @@ def _bound(group: Group, point: int) -> str | None:
     """Unit or memory that bounds a point; what no unit bounds is latency."""
     name = group.evaluation.bound_by(point)
     return name if name is None or name in group.lowered.program.units else "latency"
+
+
+def energy_columns(group: Group) -> dict[str, Array]:
+    """Joules, those of them that leave the chip and do not scale with logic, and the technology node."""
+    size, joules = len(group.indices), group.evaluation.ledger.by("component", "joules")
+    return {
+        "energy_j": _spread(group.evaluation.joules, size),
+        "offchip_energy_j": _spread(total([joules[name] for name in OFF_CHIP if name in joules]), size),
+        "technology_m": _masked(group.machine.technology_m, _spread(group.evaluation.seconds, size)),
+    }
+
+
+def energy_ratios(mine: Mapping[str, Array], base: Mapping[str, Array]) -> dict[str, Array]:
+    """Energy over that of a baseline: as it is, and with the baseline's chip scaled to this technology node.
+
+    Where both are of one node the two are the same; where the rule does not reach a node the scaled one is NaN.
+    """
+    ratio = mine["energy_j"] / base["energy_j"]
+    onchip = base["energy_j"] - base["offchip_energy_j"]
+    factor = np.array(
+        [_factor(*pair) for pair in zip(base["technology_m"], mine["technology_m"], strict=True)]
+    )
+    scaled = mine["energy_j"] / (onchip * factor + base["offchip_energy_j"])
+    return {"energy_ratio": ratio, "energy_ratio_scaled": np.where(factor == 1.0, ratio, scaled)}
+
+
+@cache
+def _factor(from_m: float, to_m: float) -> float:
+    if from_m == to_m:
+        return 1.0
+    try:
+        return float(energy_factor(np.array([from_m]), np.array([to_m]))[0])
+    except DseError:
+        return math.nan
 
 
 def _spread(array: Array, size: int) -> Array:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from dse.studies.store import point_hash
 
 from dse.studies.batch import Group, Request, evaluate_requests
 from dse.studies.fingerprint import fingerprint
-from dse.studies.rows import components, result_columns
+from dse.studies.rows import components, energy_ratios, result_columns
+from dse.studies.store import point_hash
 from dse.studies.sweep_file import Axes, baseline_of, requests
 
 if TYPE_CHECKING:
@@ -139,9 +139,10 @@ def _compare(
     rows["speedup"] = base["latency_s"].to_numpy(dtype=np.float64) / rows["latency_s"].to_numpy(
         dtype=np.float64
     )
-    rows["energy_ratio"] = rows["energy_j"].to_numpy(dtype=np.float64) / base["energy_j"].to_numpy(
-        dtype=np.float64
-    )
+    names = ("energy_j", "offchip_energy_j", "technology_m")
+    mine, other = ({name: table[name].to_numpy(dtype=np.float64) for name in names} for table in (rows, base))
+    for name, ratio in energy_ratios(mine, other).items():
+        rows[name] = ratio
 
 
 def _batches(points: Sequence[Point], jobs: int) -> Iterator[Sequence[Point]]:

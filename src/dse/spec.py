@@ -64,7 +64,7 @@ class Spec(BaseModel):
         return data
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
         """Read numbers and booleans in their plain spelling only."""
         return cast("CoreSchema", validation.plain_spellings(handler(source)))
 
@@ -184,7 +184,7 @@ def json_schema(schema: type[Spec]) -> dict[str, Any]:
     }
 
 
-def _node(value: Any, place: Place) -> Node:
+def _node(value: Any, place: Place) -> Node:  # noqa: ANN401
     if isinstance(value, dict):
         return Node({key: _node(child, place) for key, child in value.items()}, place)
     return Node([_node(child, place) for child in value] if isinstance(value, list) else value, place)
@@ -314,7 +314,7 @@ def _partial(schema: dict[str, Any]) -> dict[str, Any]:
     return partial
 
 
-def _redirect(value: Any) -> None:
+def _redirect(value: Any) -> None:  # noqa: ANN401
     if isinstance(value, dict):
         if isinstance(value.get("$ref"), str):
             value["$ref"] += ".partial"

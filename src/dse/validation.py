@@ -102,7 +102,7 @@ def problems_of(error: ValidationError, root: Node, plain: object, seen: Seen) -
     return [Problem("; or ".join(texts), place(root, steps), dotted(steps)) for steps, texts in found.items()]
 
 
-def plain_spellings(schema: Any) -> Any:
+def plain_spellings(schema: Any) -> Any:  # noqa: ANN401
     """A pydantic core schema whose numbers, booleans and literals read text in its plain spelling only."""
     if isinstance(schema, (list, tuple)):
         return type(schema)(plain_spellings(part) for part in schema)
@@ -185,7 +185,7 @@ def _has(value: object, step: Step) -> bool:
     return isinstance(value, list) and isinstance(step, int) and step < len(value)
 
 
-def _at(value: Any, steps: Sequence[Step]) -> Any:
+def _at(value: Any, steps: Sequence[Step]) -> Any:  # noqa: ANN401
     for step in steps:
         value = value[step]
     return value

@@ -115,7 +115,7 @@ def place(root: Node, steps: Sequence[Step]) -> Place:
     return node.place
 
 
-def _child(value: object, step: Step) -> Any:
+def _child(value: object, step: Step) -> Any:  # noqa: ANN401
     if isinstance(value, dict):
         return value.get(step)
     if isinstance(value, list) and str(step).isdecimal() and int(step) < len(value):

@@ -18,7 +18,7 @@ def point(
     workload: str = "attention",
     changes: dict[str, str] | None = None,
     mapper: str = "paper",
-    **parameters: Any,
+    **parameters: Any,  # noqa: ANN401
 ) -> tuple[Lowered, Evaluation]:
     """One design point."""
     found = load_machine(machine, changes)
