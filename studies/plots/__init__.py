@@ -1,7 +1,8 @@
 """Figures of a sweep in the style of a paper, drawn from its result table alone.
 
-Speedup, utilization, energy breakdown and bandwidth over groups of points; roofline; area against latency. Every figure comes as PDF and PNG with the plotted numbers as CSV. Importing this
-package loads neither pandas nor matplotlib.
+Speedup, utilization, energy breakdown and bandwidth over groups of points; roofline; area against latency.
+Every figure comes as PDF and PNG with the plotted numbers as CSV. Importing this package loads neither pandas
+nor matplotlib.
 """
 
 from __future__ import annotations
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from matplotlib.figure import Figure
-
-    from dse.studies.plots.look import Look
-    from dse.studies.plots.shape import Shape
 
 KINDS = {
     "speedup": "speedup over the baseline, grouped bars",
@@ -47,22 +45,21 @@ def draw(
     ConfigError
         There is no such kind, or the results do not have what it shows; nothing is written then.
     """
-    from dse.studies.plots.look import Look
-    from dse.studies.plots.shape import Shape
-    from dse.studies.plots.sheet import save, styled
     from dse.studies.frames import write_atomic
+    from dse.studies.plots.sheet import files_of, styled
 
-    if kind not in KINDS:
-        raise ConfigError(f"no plot '{kind}'; there are {', '.join(KINDS)}{nearest(kind, KINDS)}")
-    shape = Shape.of(results)
     with styled():
-        figure, data = _figure(kind, shape, components, Look.of(shape, labels), width)
-        place = Path(folder)
+        figure, data = build(kind, results, components, width, labels)
+        files = files_of(figure)
+    files[".csv"] = data.to_csv(index=False, lineterminator="\n").encode()
+    place = Path(folder)
+    try:
         place.mkdir(parents=True, exist_ok=True)
-        paths = save(figure, place, kind)
-    paths.append(place / f"{kind}.csv")
-    write_atomic(paths[-1], data.to_csv(index=False, lineterminator="\n").encode())
-    return paths
+    except OSError as error:
+        raise ConfigError(f"{place}: cannot be created ({error.strerror})") from error
+    for suffix, content in files.items():
+        write_atomic(place / f"{kind}{suffix}", content)
+    return [place / f"{kind}{suffix}" for suffix in files]
 
 
 def draw_all(
@@ -83,16 +80,37 @@ def draw_all(
     return paths, omitted
 
 
-def _figure(
-    kind: str, shape: Shape, components: pd.DataFrame | None, look: Look, width: float
+def build(
+    kind: str,
+    results: pd.DataFrame,
+    components: pd.DataFrame | None,
+    width: float = 7.0,
+    labels: Mapping[str, str] | None = None,
 ) -> tuple[Figure, pd.DataFrame]:
-    from dse.studies.plots import grouped
+    """The figure and the numbers in it; use inside ``sheet.styled``.
 
+    Raises
+    ------
+    ConfigError
+        There is no such kind, or the results do not have what it shows.
+    """
+    from dse.studies.plots import grouped
+    from dse.studies.plots.look import Look
+    from dse.studies.plots.pareto import pareto
+    from dse.studies.plots.roofline import roofline
+    from dse.studies.plots.shape import Shape
+
+    if kind not in KINDS:
+        raise ConfigError(f"no plot '{kind}'; there are {', '.join(KINDS)}{nearest(kind, KINDS)}")
+    shape = Shape.of(results)
+    look = Look.of(shape, labels)
     if kind == "energy":
         return grouped.energy(shape, components, look, width)
     makers = {
         "speedup": grouped.speedup,
         "utilization": grouped.utilization,
         "bandwidth": grouped.bandwidth,
+        "roofline": roofline,
+        "pareto": pareto,
     }
     return makers[kind](shape, look, width)

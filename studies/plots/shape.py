@@ -15,6 +15,8 @@ from dse.studies.columns import axes, of_machine, varying
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+    import numpy.typing as npt
     import pandas as pd
 
 
@@ -71,9 +73,12 @@ def require(table: pd.DataFrame, columns: Sequence[str]) -> None:
         raise ConfigError(f"results have no column {', '.join(missing)}, which this plot shows")
 
 
-def _joined(table: pd.DataFrame, columns: Sequence[str]) -> list[str]:
+def _joined(table: pd.DataFrame, columns: Sequence[str]) -> npt.NDArray[np.object_]:
     """One text for each row: the values of the columns, sizes shortened."""
+    import numpy as np
+
     from dse.studies.quantities import size
 
-    texts = [[size(value) for value in table[name]] for name in columns]
-    return [", ".join(parts) for parts in zip(*texts, strict=True)]
+    codes = table.groupby(list(columns), sort=False, dropna=False).ngroup().to_numpy()
+    designs = table[list(columns)].drop_duplicates().itertuples(index=False)
+    return np.array([", ".join(size(value) for value in design) for design in designs], dtype=object)[codes]

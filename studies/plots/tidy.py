@@ -1,4 +1,4 @@
-"""The numbers behind each figure, as tidy tables: what is plotted, no more and no less, and saved beside it."""
+"""The numbers behind each figure as tidy tables: what is plotted, no more, no less, and saved beside it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def by_group(shape: Shape, values: Sequence[str]) -> pd.DataFrame:
     """Facet, group and series columns with the given value columns, one row for each design point."""
     require(shape.table, values)
     table = shape.table[[*shape.facets, *shape.cells, "series", *values]]
-    return table.astype({name: object for name in shape.cells}).reset_index(drop=True)
+    return table.astype(dict.fromkeys(shape.cells, object)).reset_index(drop=True)
 
 
 def speedup(shape: Shape) -> tuple[pd.DataFrame, list[str]]:
@@ -59,7 +59,7 @@ def utilization(shape: Shape) -> pd.DataFrame:
 
 
 def energy(shape: Shape, components: pd.DataFrame | None) -> tuple[pd.DataFrame, str]:
-    """Energy by component, relative to the baseline's total or else per operation, and the name of that value.
+    """Energy by component, relative to the baseline's total or else per operation, and that value's name.
 
     Components stand in falling order of their largest share.
     """
@@ -82,7 +82,7 @@ def energy(shape: Shape, components: pd.DataFrame | None) -> tuple[pd.DataFrame,
     order = table.groupby("component")[name].max().sort_values(ascending=False, kind="stable").index
     table["component"] = table["component"].astype(object)
     table = table.set_index("component").loc[list(order)].reset_index()
-    table = table.astype({cell: object for cell in shape.cells})
+    table = table.astype(dict.fromkeys(shape.cells, object))
     return table[[*shape.facets, *shape.cells, "series", "component", name]], name
 
 
@@ -110,4 +110,5 @@ def with_mean(part: pd.DataFrame, value: str, groups: Sequence[str], kind: str) 
 def _mean(values: npt.NDArray[np.float64], kind: str) -> npt.NDArray[np.float64]:
     import numpy as np
 
-    return np.exp(np.log(values).mean(axis=0)) if kind == GEOMEAN else values.mean(axis=0)
+    means: npt.NDArray[np.float64] = np.log(values).mean(axis=0) if kind == GEOMEAN else values.mean(axis=0)
+    return np.exp(means) if kind == GEOMEAN else means
