@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import os
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from dse import spec
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TITLES = ("summary", "title")
+WIDTH = 80  # characters of a summary in a table; csv and json have all of it
 VALUES = ".values"  # end of the stem of a file that only holds the values of the trace beside it
 
 
@@ -57,7 +60,18 @@ TOGETHER = {"workloads": ("models", "cascades", "traces")}
 def listing(kind: str | None, format: str) -> None:  # noqa: A002 - named like the option
     """Print what there is of a kind, a key of ``SHELVES`` or ``TOGETHER``; of all kinds for None."""
     kinds = SHELVES if kind is None else TOGETHER.get(kind, (kind,))
-    emit([asdict(entry) for name in kinds for entry in entries(name)], format)
+    found = [entry for name in kinds for entry in entries(name)]
+    if format != "table":
+        emit([asdict(entry) for entry in found], format)
+    elif found:
+        emit(
+            [
+                {"name": e.name, "kind": e.kind, "summary": shorten(e.summary, WIDTH, placeholder=" ...")}
+                for e in found
+            ]
+        )
+    else:
+        sys.stdout.write(f"no {kind} are shipped\n")
 
 
 def entries(kind: str) -> Iterator[Entry]:

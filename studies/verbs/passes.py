@@ -213,8 +213,24 @@ def _print(subject: Subject) -> None:
         emit(
             [{"cascade": name} | {o: _count(found.get(o, 0.0)) for o in operators} for name, found in totals]
         )
-    for note in subject.notes:
+    for note in (*subject.notes, *(_unsized(subject) if sized else ())):
         write(f"note: {note}\n")
+
+
+def _unsized(subject: Subject) -> Iterator[str]:
+    """What to give for the cells that hold a dash only for want of a size."""
+    names = {
+        rank
+        for cascade in subject.cascades
+        for rank in cascade.ranks
+        if rank not in subject.sizes[cascade.name]
+    }
+    parts = {
+        part for cascade in subject.cascades for split in cascade.partition.values() for part in split[1:]
+    }
+    wanted = sorted(names & parts) or sorted(names)
+    if wanted:
+        yield f"what depends on {', '.join(sorted(names))} is left out; give {', '.join(f'-p {r}=' for r in wanted)}"
 
 
 def _conditions(subject: Subject) -> str:
