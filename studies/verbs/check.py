@@ -7,9 +7,10 @@ whether a workload fits a machine, which depends on the workload's parameters.
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from dse.simulator.mapping import MappingFile
 
 _COMMON = {"extends", "title", "summary", "source", "notes", "assumes"}
+NAMED = ("machine", "workload", "mapper")  # axes of a sweep whose values are names
 _ROOMS = {shelf.kind: shelf.room for shelf in listing.SHELVES.values()}
 TRACE = ".parquet"
 
@@ -95,7 +97,8 @@ def kind_of(path: Path) -> str:
         return "trace"
     root, _ = yaml_tree.compose(yaml_tree.read(path, listing.shown(path)), listing.shown(path))
     keys = root.value if isinstance(root.value, dict) else {}
-    fits = {kind: _fit(set(keys), _keys(kind)) for kind in CHECKS if kind != "trace"}
+    known = {kind: _keys(kind) for kind in CHECKS if kind != "trace"}
+    fits = {kind: _fit(set(keys), own) for kind, own in known.items() if own}
     best = [kind for kind, fit in fits.items() if fit == max(fits.values())]
     if len(best) == 1 and fits[best[0]]:
         return best[0]
@@ -104,12 +107,10 @@ def kind_of(path: Path) -> str:
     candidates = [kind for kind in best if _lies_in(path, kind)] or [
         kind for kind in best if _extends(base, kind)
     ]
-    if not candidates:
-        kinds = ", ".join(kind for kind in CHECKS if kind != "trace")
-        raise ConfigError(
-            Problem(f"cannot tell what this file is, its keys fit none of: {kinds}", root.place)
-        )
-    return candidates[0]
+    if not candidates and not fits[best[0]]:
+        message = f"cannot tell what this file is, its keys fit none of: {', '.join(fits)}"
+        raise ConfigError(Problem(message, root.place))
+    return min(candidates or best, key=lambda kind: len(known[kind]))
 
 
 def _keys(kind: str) -> set[str]:
@@ -151,12 +152,13 @@ def _machine(path: Path) -> str:
 
     machine = load_machine(path)
     file = spec.load(path, schema_of(machine.kind), _ROOMS["machine"])
-    problems = [*_missing(file, "mapping", machine.mapping, ROOM), *_sweep_problems(file, file.sweep)]
+    problems = list(_missing(file, "mapping", machine.mapping, ROOM))
     if not problems:
         kind = load_mapping(machine.mapping).file.kind
         if kind != machine.kind:
             message = f"mapping {machine.mapping} is for a {kind}, this machine is a {machine.kind}"
             problems.append(Problem(message, spec.place_of(file, "mapping"), "mapping"))
+    problems += [] if file.sweep is None else _sweep_problems(file, path)
     if problems:
         raise ConfigError(*problems)
     return f"machine, {machine.kind}"
@@ -170,17 +172,55 @@ def _missing(file: spec.Spec, path: str, name: str, room: str) -> Iterator[Probl
         yield from (Problem(one.message, spec.place_of(file, path), path) for one in error.problems)
 
 
-def _sweep_problems(file: spec.Spec, section: Any) -> Iterator[Problem]:  # noqa: ANN401 - not yet validated
-    """What is wrong with the sweep of a machine file, at its place in that file."""
-    if section is None:
-        return
-    try:
-        for found in schema.schemas("sweep").values():
-            spec.checked(section, found, "sweep")
-    except ConfigError as error:
-        for one in error.problems:
-            path = f"sweep.{one.path}" if one.path else "sweep"
-            yield Problem(one.message, spec.place_of(file, path), path)
+def _sweep_problems(file: spec.Spec, path: Path) -> Iterator[Problem]:
+    """What is wrong with the ``sweep:`` of a file: axes, and the machines, workloads and mappers they name."""
+    from dse.mappers.choose import mappers
+    from dse.studies.sweep_file import load_sweep, requests
+    from dse.workloads.load import room_of
+
+    axes, names, _ = load_sweep(path)
+    chosen = [("set", axes.set), ("baseline", axes.baseline)]
+    named = {
+        key: [(f"{part}.{key}", values[key]) for part, values in chosen if key in values] for key in NAMED
+    }
+    for key in NAMED:
+        named[key] += [(f"{key}[{i}]", name) for i, name in enumerate(getattr(axes, key))]
+    missing: list[Problem] = []
+    for key, uses in named.items():
+        for at, name in uses:
+            try:
+                if key == "machine":
+                    spec.find(name, _ROOMS["machine"])
+                elif key == "workload":
+                    room_of(name)
+                elif name not in mappers():
+                    raise ConfigError(f"no mapper '{name}'{nearest(name, mappers())}")
+            except ConfigError as error:
+                missing += [Problem(one.message, path=f"sweep.{at}") for one in error.problems]
+    if not missing:
+        try:
+            next(requests(axes, names))
+        except DseError as error:
+            missing += error.problems
+    for one in missing:
+        yield Problem(one.message, one.place or spec.place_of(file, one.path), one.path)
+
+
+def _sweep(path: Path) -> str:
+    """Axes, and what they name."""
+    from dse.studies.sweep_file import SweepFile
+
+    file = spec.load(path, SweepFile, _ROOMS["sweep"])
+    problems = list(_sweep_problems(file, path))
+    if problems:
+        raise ConfigError(*problems)
+    return "sweep"
+
+
+def _study(path: Path) -> str:
+    """Keys and values, and the names within the study."""
+    importlib.import_module("dse.studies.study_file").load_study(path.parent)
+    return "study"
 
 
 def _model(path: Path) -> str:
@@ -299,17 +339,6 @@ def _trace(path: Path) -> str:
     return f"trace of {read_trace(path).kernel}"
 
 
-def _by_schema(kind: str) -> Callable[[Path], str]:
-    """Keys and values only."""
-
-    def validate(path: Path) -> str:
-        for found in schema.schemas(kind).values():
-            spec.load(path, found, _ROOMS[kind])
-        return kind
-
-    return validate
-
-
 CHECKS: dict[str, Callable[[Path], str]] = {
     "machine": _machine,
     "model": _model,
@@ -317,7 +346,7 @@ CHECKS: dict[str, Callable[[Path], str]] = {
     "mapping": _mapping,
     "space": _space,
     "kernel": _kernel,
-    "sweep": _by_schema("sweep"),
-    "study": _by_schema("study"),
+    "sweep": _sweep,
+    "study": _study,
     "trace": _trace,
 }

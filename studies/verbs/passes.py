@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from dse.studies.pass_subject import subject_of
 from dse.studies.quantities import MISSING, quantity, size
+from dse.studies.requests import pairs
 from dse.studies.tables import emit
-from dse.studies.verbs import pairs
 from dse.workloads.cascade import points
 from dse.workloads.passes import analyse_passes, rank_groups
 
@@ -39,7 +39,7 @@ def passes(workload: str, parameters: list[str], format: str) -> None:  # noqa: 
     DseError
         No such workload, or parameters that are unknown, missing or wrong.
     """
-    given = pairs(parameters, "-p")
+    given = dict(pairs(parameters, "-p"))
     subject = subject_of(workload, given)
     if format == "table":
         _print(subject)
@@ -230,7 +230,8 @@ def _unsized(subject: Subject) -> Iterator[str]:
     }
     wanted = sorted(names & parts) or sorted(names)
     if wanted:
-        yield f"what depends on {', '.join(sorted(names))} is left out; give {', '.join(f'-p {r}=' for r in wanted)}"
+        missing, give = ", ".join(sorted(names)), " ".join(f"-p {rank}=" for rank in wanted)
+        yield f"what depends on {missing} is left out; give {give}"
 
 
 def _conditions(subject: Subject) -> str:

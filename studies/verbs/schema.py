@@ -113,7 +113,7 @@ def _fix_kind(document: dict[str, Any], kind: str) -> None:
         part["properties"]["kind"].pop("anyOf", None)
 
 
-def _as_read(value: Any) -> Any:  # noqa: ANN401
+def _as_read(value: Any) -> Any:
     """A schema that also allows what the loader reads as text or infinity and editors type otherwise."""
     if isinstance(value, list):
         return [_as_read(child) for child in value]
@@ -127,7 +127,7 @@ def _as_read(value: Any) -> Any:  # noqa: ANN401
     return found
 
 
-def _moved(value: Any, name: str) -> Any:  # noqa: ANN401
+def _moved(value: Any, name: str) -> Any:
     """A schema whose references point at definitions that start with ``name``."""
     if isinstance(value, dict):
         return {key: _moved(child, name) for key, child in value.items()}
