@@ -33,7 +33,19 @@ LISTS = (
     "sweeps",
     "studies",
 )
-SCHEMAS = ("machine", "workload", "model", "cascade", "mapping", "space", "kernel", "sweep", "study")
+SCHEMAS = (
+    "machine",
+    "workload",
+    "model",
+    "cascade",
+    "mapping",
+    "space",
+    "kernel",
+    "sweep",
+    "study",
+    "sram",
+    "technology",
+)
 
 app = typer.Typer(
     name="dse",

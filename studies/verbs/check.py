@@ -1,8 +1,9 @@
 """``dse check``: validates files of any kind through the loaders that simulations use, all errors together.
 
 What a file is follows from its keys; where they fit several kinds, from its folder, then from what it
-extends. Checked: syntax, keys, values and units, names of other files and of what they define. Not checked:
-whether a workload fits a machine, which depends on the workload's parameters.
+extends, then from what it is with the fewest errors. Checked: syntax, keys, values and units, names of other
+files and of what they define. Not checked: whether a workload fits a machine, which depends on the
+workload's parameters.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 
 _COMMON = {"extends", "title", "summary", "source", "notes", "assumes"}
 NAMED = ("machine", "workload", "mapper")  # axes of a sweep whose values are names
-_ROOMS = {shelf.kind: shelf.room for shelf in listing.SHELVES.values()}
+_ROOMS = {shelf.kind: shelf.room for shelf in listing.SHELVES.values()} | dict.fromkeys(
+    ("sram", "technology"), "arch/tables"
+)
 TRACE = ".parquet"
 
 
@@ -110,7 +113,17 @@ def kind_of(path: Path) -> str:
     if not candidates and not fits[best[0]]:
         message = f"cannot tell what this file is, its keys fit none of: {', '.join(fits)}"
         raise ConfigError(Problem(message, root.place))
-    return min(candidates or best, key=lambda kind: len(known[kind]))
+    left = candidates or best
+    return left[0] if len(left) == 1 else min(left, key=lambda kind: (_faults(path, kind), len(known[kind])))
+
+
+def _faults(path: Path, kind: str) -> int:
+    """How much is wrong with a file if it is of this kind."""
+    try:
+        CHECKS[kind](path)
+    except DseError as error:
+        return len(error.problems)
+    return 0
 
 
 def _keys(kind: str) -> set[str]:
@@ -228,9 +241,22 @@ def _model(path: Path) -> str:
     from dse.workloads.cascade_file import load_cascade
     from dse.workloads.model import load_model
 
-    family = load_model(path, {"sequence": "1"}).family
+    try:
+        family = load_model(path, {"sequence": "1"}).family
+    except DseError as error:
+        raise ConfigError(*(_in_file(one, path) for one in error.problems)) from None
     shipped = [load_cascade(file).family for file in listing.files("cascades").values()]
     return f"model, family {family} of {shipped.count(family)} shipped cascades"
+
+
+def _in_file(problem: Problem, path: Path) -> Problem:
+    """A problem of a parameter whose value stands in the file."""
+    from dse.workloads.model import ModelFile
+
+    if problem.place is not None:
+        return problem
+    key = problem.path.removeprefix("-p ")
+    return Problem(problem.message, spec.place_of(spec.load(path, ModelFile, _ROOMS["model"]), key), key)
 
 
 def _cascade(path: Path) -> str:
@@ -250,9 +276,10 @@ def _mapping(path: Path) -> str:
     file = spec.load(path, MappingFile, _ROOMS["mapping"])
     problems = [*_missing(file, "cascade", file.cascade, ROOM)]
     problems += [] if problems else _strangers(file)
-    if file.points is not None and not (path.parent / file.points).is_file():
-        message = f"there is no file {file.points} beside this one"
-        problems.append(Problem(message, spec.place_of(file, "points"), "points"))
+    if file.points is not None:
+        place = spec.place_of(file, "points")
+        if not Path(place.file).with_name(file.points).is_file():
+            problems.append(Problem(f"there is no file {file.points} beside this one", place, "points"))
     for option, choices in file.options.items():
         for choice in choices:
             try:
@@ -339,6 +366,17 @@ def _trace(path: Path) -> str:
     return f"trace of {read_trace(path).kernel}"
 
 
+def _by_schema(kind: str) -> Callable[[Path], str]:
+    """Keys and values only."""
+
+    def validate(path: Path) -> str:
+        for found in schema.schemas(kind).values():
+            spec.load(path, found, _ROOMS[kind])
+        return kind
+
+    return validate
+
+
 CHECKS: dict[str, Callable[[Path], str]] = {
     "machine": _machine,
     "model": _model,
@@ -348,5 +386,7 @@ CHECKS: dict[str, Callable[[Path], str]] = {
     "kernel": _kernel,
     "sweep": _sweep,
     "study": _study,
+    "sram": _by_schema("sram"),
+    "technology": _by_schema("technology"),
     "trace": _trace,
 }

@@ -23,9 +23,12 @@ SCHEMAS = {
     "kernel": ("dse.workloads.annotation", "Annotation"),
     "sweep": ("dse.studies.sweep_file", "SweepFile"),
     "study": ("dse.studies.study_file", "StudyFile"),
+    "sram": ("dse.arch.tables.sram", "SramFile"),
+    "technology": ("dse.simulator.technology", "TechnologyFile"),
 }
 TOGETHER = {"workload": ("model", "cascade")}
 _DEFINITIONS = "#/$defs/"
+_NUMBER = r"^[+-]?(inf|[0-9.]+([eE][+-]?[0-9]+)?)$"
 _BOUNDS = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
 
 
@@ -90,6 +93,7 @@ def _document(what: str, found: Mapping[str, type[spec.Spec]]) -> dict[str, Any]
     if what == "machine":
         for name, document in documents.items():
             _fix_kind(document, name)
+            _add_sweep(document)
     if len(documents) == 1:
         return next(iter(documents.values()))
     definitions: dict[str, Any] = {}
@@ -113,8 +117,16 @@ def _fix_kind(document: dict[str, Any], kind: str) -> None:
         part["properties"]["kind"].pop("anyOf", None)
 
 
+def _add_sweep(document: dict[str, Any]) -> None:
+    """Describe the ``sweep`` of a machine, which its own schema leaves open."""
+    axes = _as_read(spec.json_schema(schemas("sweep")["sweep"]))["$defs"]["Axes"]
+    document["$defs"]["Axes"] = axes
+    for part in (document["then"], document["else"]):
+        part["properties"]["sweep"] = {"$ref": f"{_DEFINITIONS}Axes"}
+
+
 def _as_read(value: Any) -> Any:
-    """A schema that also allows what the loader reads as text or infinity and editors type otherwise."""
+    """A schema that also allows what the loader reads as text or a number and other readers type otherwise."""
     if isinstance(value, list):
         return [_as_read(child) for child in value]
     if not isinstance(value, dict):
@@ -123,7 +135,7 @@ def _as_read(value: Any) -> Any:
     if found.get("type") == "string" and not found.keys() & {"pattern", "enum", "const"}:
         found["type"] = ["string", "number", "boolean"]
     if found.get("type") == "number" and not found.keys() & _BOUNDS:
-        found = {"anyOf": [found, {"enum": ["inf", "-inf"]}]}
+        found = {"anyOf": [found, {"type": "string", "pattern": _NUMBER}]}
     return found
 
 
