@@ -1,0 +1,359 @@
+"""The command line ``dse``: its verbs, their options and exit codes.
+
+A verb is the function of the same name in ``dse.studies.verbs.<verb>``, imported when it is called: this
+module loads typer and the standard library only. What a verb raises becomes an exit code in
+``dse.studies.exits``.
+"""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dse import __version__
+from dse.errors import nearest
+from dse.studies.exits import guarded
+
+FORMATS = ("table", "csv", "json")
+ACCOUNTINGS = ("physical", "paper")
+LEVELS = ("events", "counts")
+WIDTHS = ("3.5", "7")
+LISTS = (
+    "machines",
+    "workloads",
+    "models",
+    "cascades",
+    "traces",
+    "kernels",
+    "mappers",
+    "mappings",
+    "spaces",
+    "sweeps",
+    "studies",
+)
+SCHEMAS = (
+    "machine",
+    "workload",
+    "model",
+    "cascade",
+    "mapping",
+    "space",
+    "kernel",
+    "sweep",
+    "study",
+    "sram",
+    "technology",
+)
+
+app = typer.Typer(
+    name="dse",
+    help="Simulate attention accelerators and explore their designs.",
+    epilog="\b\nExamples:\n  dse list machines\n  dse run fusemax bert -p sequence=4K\n  dse sweep fusemax",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def main() -> None:
+    """Run the command line of this process and exit."""
+    app(prog_name="dse")
+
+
+def _verb(name: str, **values: object) -> None:
+    """Call ``dse.studies.verbs.<name>.<name>`` and exit with the code it returns, 0 for None."""
+
+    def call() -> int:
+        module = importlib.import_module(f"dse.studies.verbs.{name}")
+        code = getattr(module, name)(**values)
+        sys.stdout.flush()
+        return code or 0
+
+    raise typer.Exit(guarded(call))
+
+
+def _one_of(choices: tuple[str, ...], metavar: str = "") -> dict[str, Any]:
+    """Settings of an argument or option with few values: checked, completed, shown in the help."""
+
+    def check(value: str | None) -> str | None:
+        if value is not None and value not in choices:
+            raise typer.BadParameter(f"'{value}' is not one of {', '.join(choices)}{nearest(value, choices)}")
+        return value
+
+    def complete(incomplete: str) -> list[str]:
+        return [choice for choice in choices if choice.startswith(incomplete)]
+
+    return {"callback": check, "autocompletion": complete, "metavar": metavar or f"[{'|'.join(choices)}]"}
+
+
+def _examples(*lines: str) -> str:
+    return "\n".join(["\b", "Examples:", *(f"  dse {line}" for line in lines)])
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dse {__version__}")
+        raise typer.Exit
+
+
+MachineArgument = Annotated[str, typer.Argument(metavar="MACHINE", help="A shipped machine, or a path.")]
+WorkloadArgument = Annotated[
+    str, typer.Argument(metavar="WORKLOAD", help="A shipped model, cascade or trace, or a path.")
+]
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option("-p", "--parameter", metavar="KEY=VALUE", help="A parameter of the workload; repeatable."),
+]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-m",
+        "--machine-value",
+        metavar="KEY=VALUE",
+        help="A value of the machine file to replace; repeatable.",
+    ),
+]
+Accounting = Annotated[str, typer.Option(help="Conventions to count by.", **_one_of(ACCOUNTINGS))]
+Mapper = Annotated[str, typer.Option(metavar="NAME", help="How to choose a mapping.")]
+MappingName = Annotated[
+    str | None,
+    typer.Option("--mapping", metavar="NAME", help="A shipped mapping, or a path; else the machine's own."),
+]
+Options = Annotated[
+    list[str] | None,
+    typer.Option("--option", metavar="KEY=VALUE", help="A choice among the mapping's options; repeatable."),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", metavar="FILE", help="Also write the result: .csv, .json or .parquet."),
+]
+Format = Annotated[str, typer.Option("--format", help="Form of the output.", **_one_of(FORMATS))]
+
+
+@app.callback()
+def _dse(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Simulate attention accelerators and explore their designs."""
+
+
+@app.command("list", epilog=_examples("list", "list machines", "list workloads --format json"))
+def list_(
+    kind: Annotated[
+        str | None,
+        typer.Argument(help=f"One of {', '.join(LISTS)}; all if left out.", **_one_of(LISTS, "[KIND]")),
+    ] = None,
+    form: Format = "table",
+) -> None:
+    """List machines, workloads, kernels, mappers, studies and more."""
+    _verb("listing", kind=kind, format=form)
+
+
+@app.command(
+    epilog=_examples("check my_machine.yaml", "check arch/*.yaml", "check --resolved fusemax_cascade")
+)
+def check(
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="Paths, folders, or names of shipped files.")
+    ],
+    resolved: Annotated[bool, typer.Option("--resolved", help="Print each file after 'extends'.")] = False,
+) -> None:
+    """Validate files of any kind and show all their errors at once."""
+    _verb("check", files=list(files), resolved=resolved)
+
+
+@app.command(epilog=_examples("schema machine > machine.schema.json", "schema cascade"))
+def schema(
+    what: Annotated[str, typer.Argument(help=f"One of {', '.join(SCHEMAS)}.", **_one_of(SCHEMAS, "FILE"))],
+    kind: Annotated[str | None, typer.Option(metavar="KIND", help="Only this kind of machine.")] = None,
+) -> None:
+    """Print the JSON Schema of a kind of file, for editors."""
+    _verb("schema", what=what, kind=kind)
+
+
+@app.command(
+    epilog=_examples(
+        "passes softmax_3pass",
+        "passes softmax_1pass -p e=64 -p f=64 -p m=4K -p p=4K -p m0=256",
+        "passes bert -p sequence=4K",
+        "passes bert -p sequence=4K -p cascade=softmax_1pass",
+    )
+)
+def passes(
+    workload: WorkloadArgument,
+    parameters: Parameters = None,
+    form: Format = "table",
+) -> None:
+    """Show passes over each rank, what they keep live, and operations."""
+    _verb("passes", workload=workload, parameters=list(parameters or ()), format=form)
+
+
+@app.command(
+    epilog=_examples(
+        "run fusemax bert -p sequence=4K -p batch=64",
+        "run fusemax bert -p sequence=64K --baseline flat",
+        "run fusemax bert -p sequence=4K -m global_buffer.capacity=8MiB --format json",
+    )
+)
+def run(
+    machine: MachineArgument,
+    workload: WorkloadArgument,
+    parameters: Parameters = None,
+    changes: Changes = None,
+    accounting: Accounting = "physical",
+    mapper: Mapper = "paper",
+    mapping: MappingName = None,
+    options: Options = None,
+    baseline: Annotated[
+        str | None, typer.Option(metavar="MACHINE", help="Machine to compare with: speedup, energy ratio.")
+    ] = None,
+    simulate: Annotated[bool, typer.Option("--simulate", help="Run the event simulation, too.")] = False,
+    timeline: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the simulated timeline, JSON for Perfetto.")
+    ] = None,
+    output: Output = None,
+    form: Format = "table",
+) -> None:
+    """Evaluate one design point: cycles, energy, bound, breakdown."""
+    _verb(
+        "run",
+        **_point(machine, workload, parameters, changes, accounting, mapper, mapping, options),
+        baseline=baseline,
+        simulate=simulate,
+        timeline=timeline,
+        output=output,
+        format=form,
+    )
+
+
+@app.command(
+    epilog=_examples(
+        "explain fusemax bert -p sequence=4K", "explain flat xlm -p sequence=256K --accounting paper"
+    )
+)
+def explain(
+    machine: MachineArgument,
+    workload: WorkloadArgument,
+    parameters: Parameters = None,
+    changes: Changes = None,
+    accounting: Accounting = "physical",
+    mapper: Mapper = "paper",
+    mapping: MappingName = None,
+    options: Options = None,
+    output: Output = None,
+    form: Format = "table",
+) -> None:
+    """Say what a design point costs, what bounds it, what relieves it."""
+    _verb(
+        "explain",
+        **_point(machine, workload, parameters, changes, accounting, mapper, mapping, options),
+        output=output,
+        format=form,
+    )
+
+
+def _point(
+    machine: str,
+    workload: str,
+    parameters: list[str] | None,
+    changes: list[str] | None,
+    accounting: str,
+    mapper: str,
+    mapping: str | None,
+    options: list[str] | None,
+) -> dict[str, Any]:
+    """The inputs of one design point under the names verbs give them."""
+    return {
+        "machine": machine,
+        "workload": workload,
+        "parameters": list(parameters or ()),
+        "changes": list(changes or ()),
+        "accounting": accounting,
+        "mapper": mapper,
+        "mapping": mapping,
+        "options": list(options or ()),
+    }
+
+
+@app.command(epilog=_examples("sweep fusemax", "sweep arch/fusemax.yaml --jobs 4 --out results/mine --fresh"))
+def sweep(
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="A machine or sweep: a shipped name, or a path.")
+    ],
+    jobs: Annotated[int, typer.Option("-j", "--jobs", metavar="N", min=1, help="Processes to use.")] = 1,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where to write; results/<name> if left out.")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Discard what the folder holds.")] = False,
+    plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Draw the figures.")] = True,
+    changes: Changes = None,
+    parameters: Parameters = None,
+    form: Format = "table",
+) -> None:
+    """Evaluate all design points of a sweep; a second call resumes."""
+    _verb(
+        "sweep",
+        file=file,
+        jobs=jobs,
+        out=out,
+        fresh=fresh,
+        plots=plots,
+        format=form,
+        changes=list(changes or ()),
+        parameters=list(parameters or ()),
+    )
+
+
+@app.command(epilog=_examples("plot results/fusemax", "plot results/fusemax --kind roofline --kind speedup"))
+def plot(
+    results: Annotated[Path, typer.Argument(metavar="RESULTS", help="The folder of a sweep.")],
+    kinds: Annotated[
+        list[str] | None,
+        typer.Option("--kind", metavar="KIND", help="Figure to draw; repeatable; all if left out."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where to write; figures/ of RESULTS if left out.")
+    ] = None,
+    width: Annotated[str, typer.Option(help="Inches: a column or a page.", **_one_of(WIDTHS))] = "7",
+) -> None:
+    """Draw the figures of a sweep, each with its data."""
+    _verb("plot", results=results, kinds=list(kinds or ()), out=out, width=width)
+
+
+@app.command(epilog=_examples("study fusemax", "study --all --format json"))
+def study(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME...", help="Studies to reproduce.")
+    ] = None,
+    all_: Annotated[bool, typer.Option("--all", help="All studies there are.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where to write tables and figures.")
+    ] = None,
+    form: Format = "table",
+) -> None:
+    """Reproduce published results: claimed against simulated."""
+    if bool(names) == all_:
+        raise typer.BadParameter("give either names of studies, or --all", param_hint="NAME")
+    _verb("study", names=list(names or ()), all_=all_, out=out, format=form)
+
+
+@app.command(epilog=_examples("trace flash_forward -p sequence=512 -p causal=true -o flash.parquet"))
+def trace(
+    kernel: Annotated[str, typer.Argument(metavar="KERNEL", help="A shipped kernel.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="The trace to write: .parquet.")
+    ],
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option("-p", "--parameter", metavar="KEY=VALUE", help="A parameter of the kernel; repeatable."),
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the random inputs.")] = 0,
+    level: Annotated[str, typer.Option(help="What to keep of each program.", **_one_of(LEVELS))] = "events",
+) -> None:
+    """Run a Triton kernel, record it, check it against its cascade."""
+    _verb("trace", kernel=kernel, parameters=list(parameters or ()), output=output, seed=seed, level=level)
