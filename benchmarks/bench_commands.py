@@ -33,7 +33,9 @@ def main() -> None:
     for _ in range(RUNS):
         with tempfile.TemporaryDirectory() as folder:
             swept.append(seconds([*dse, "sweep", "arch/fusemax.yaml", "--out", f"{folder}/out"]))
-    print(f"dse sweep arch/fusemax.yaml: median {statistics.median(swept):.2f} s of {RUNS} (claim: under 10 s)")
+    print(
+        f"dse sweep arch/fusemax.yaml: median {statistics.median(swept):.2f} s of {RUNS} (claim: under 10 s)"
+    )
 
 
 if __name__ == "__main__":

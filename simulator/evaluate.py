@@ -250,7 +250,7 @@ def _bound(program: Program, names: tuple[str, ...], points: Points) -> np.ndarr
     return _never_idle(program, names, code, points)
 
 
-def _never_idle(program: Program, names: tuple[str, ...], code: Array, points: Points) -> np.ndarray:
+def _never_idle(program: Program, names: tuple[str, ...], code: np.ndarray, points: Points) -> np.ndarray:
     """Codes with a unit that works in every cycle in place of one that merely ties with it in most parts."""
     cycles = lower(program.root, points)
     for name, work in own_work(program.root, points).items():

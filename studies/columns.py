@@ -23,6 +23,8 @@ SCALARS = (
     "cycles_upper",
     "latency_s",
     "energy_j",
+    "offchip_energy_j",
+    "technology_m",
     "area_m2",
     "flops",
     "executed_flops",
@@ -36,6 +38,7 @@ SCALARS = (
     "baseline",
     "speedup",
     "energy_ratio",
+    "energy_ratio_scaled",
 )
 COMPONENT_COLUMNS = ("component", "einsum", "tensor", "action", "count", "bytes", "energy_j", "busy_cycles")
 FAMILIES = ("utilization.", "bandwidth.", "vector_ops.", "infeasible.")

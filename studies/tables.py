@@ -23,10 +23,13 @@ from dse.studies.quantities import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
     from rich.table import Table
 
 FORMATS = ("table", "csv", "json")
+SUFFIXES = (".csv", ".json", ".parquet")
 WIDTH = 120
 HEADERS = {
     "accounting": "account-\ning",
@@ -280,6 +283,37 @@ def emit(
         target.write(render(_any_table(data), target))
     else:
         target.write(to_json(data) if form == "json" else to_csv(data))
+
+
+def write(data: pd.DataFrame | Mapping[str, object] | Sequence[Mapping[str, object]], path: Path) -> None:
+    """Write results to a file whose suffix says how: ``.csv``, ``.json`` or ``.parquet``; whole or not at all.
+
+    Raises
+    ------
+    ConfigError
+        Another suffix, or a folder that does not exist.
+    """
+    from dse.studies import frames
+
+    if path.suffix not in SUFFIXES:
+        raise ConfigError(
+            f"{path}: end the name in one of {', '.join(SUFFIXES)}{nearest(path.suffix, SUFFIXES)}"
+        )
+    if path.suffix == ".parquet":
+        import pandas as pd
+
+        if isinstance(data, pd.DataFrame):
+            rows = data
+        else:
+            records = [data] if isinstance(data, Mapping) else data
+            rows = pd.DataFrame([flat(record) for record in records])
+        content = frames.parquet_bytes(frames.to_arrow(rows))
+    else:
+        content = (to_json(data) if path.suffix == ".json" else to_csv(data)).encode()
+    try:
+        frames.write_atomic(path, content)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def _any_table(data: pd.DataFrame | Mapping[str, object] | Sequence[Mapping[str, object]]) -> Table:

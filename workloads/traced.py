@@ -35,7 +35,9 @@ def load_traced(path: Path, cascade: str = "") -> Workload:
     annotation = load_annotation(trace.kernel)
     lifted = lift(trace, annotation, load_cascade(annotation.cascade))
     if lifted.query_lengths or lifted.key_lengths:
-        raise WorkloadError(f"trace {path.name} mixes sequences of different lengths; machines need one length")
+        raise WorkloadError(
+            f"trace {path.name} mixes sequences of different lengths; machines need one length"
+        )
     return _workload(path.stem, lifted, annotation.summary, cascade)
 
 

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from dse.workloads.cascade import Einsum
 
 
+WINDOW = "window"
+
+
 def physical_tree(problem: Problem2D, storage: Storage) -> Node:
     """All fusion groups, one after another, each with its fill and drain."""
     window = problem.mapping.file.window
@@ -129,7 +132,7 @@ def _tiles(problem: Problem2D, storage: Storage, name: str, steps: list[Step]) -
     shares = tuple(_share(step, count) for step in steps)
     einsums = [problem.cascade.einsum(s.name) for s in steps if s.name in problem.mapping_einsums]
     body = Body(f"{name}.tile", shares, tuple(_edges(problem, storage, einsums)))
-    hold = Hold("window", window.acquire, window.release, window_tiles(problem, storage))
+    hold = Hold(WINDOW, window.acquire, window.release, window_tiles(problem, storage))
     return Loop(f"{name}.tiles", count, body, (hold,))
 
 

@@ -99,7 +99,8 @@ class Problem2D:
         points = np.broadcast_arrays(sizes["g"], sizes["p"], sizes["m"], self.key_tile, self.tile("p"))
         unique, inverse = np.unique(np.stack(points, axis=1), axis=0, return_inverse=True)
         counts = np.array([_visited(*row) for row in unique])
-        return np.minimum(counts[inverse.reshape(-1)], dense)
+        visited: Array = np.minimum(counts[inverse.reshape(-1)], dense)
+        return visited
 
     @cached_property
     def density(self) -> Array:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from dse.studies.tables import emit, record_table, render, write
+import numpy as np
 
+from dse.simulator.spatial_array.physical import WINDOW
 from dse.studies.levers import levers
 from dse.studies.record import evaluate_one, record
 from dse.studies.requests import request
+from dse.studies.tables import emit, record_table, render, write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,17 +84,17 @@ def explanation(point: dict[str, Any], group: Group) -> dict[str, Any]:
 
 def window_report(group: Group) -> dict[str, Any] | None:
     """Tiles in flight, and the smallest number that reaches 95% of the resource bound by event simulation."""
-    from dse.simulator.simulate import smallest_window
-    from dse.simulator.walk import tile_loop
+    from dse.simulator.window import smallest_window
 
-    from dse.simulator.program import Loop
-
-    loop = tile_loop(group.lowered.program)
-    if loop is None:
+    if group.accounting == "paper" or not np.isfinite(group.lowered.facts.window[0]):
         return None
-    assert isinstance(loop, Loop)
-    smallest = smallest_window(group.lowered.program, loop, TARGET)
-    return {"tiles": float(group.lowered.facts.window[0]), "smallest_for_95_percent": smallest}
+    search = smallest_window(group.lowered.program, WINDOW, fraction=TARGET)
+    return {
+        "tiles": float(group.lowered.facts.window[0]),
+        "smallest_for_95_percent": search.window,
+        "bound_cycles_per_tile": search.resource_cycles,
+        "simulated_cycles_per_tile": {str(tiles): cycles for tiles, cycles in search.cycles.items()},
+    }
 
 
 def _conventions(group: Group) -> list[str]:
@@ -121,10 +123,23 @@ def _print(found: dict[str, Any]) -> None:
     _section("Largest ledger rows", rows)
     if found["window"]:
         window = found["window"]
-        smallest = window["smallest_for_95_percent"]
-        out.write(f"Tiles in flight: {window['tiles']:.0f}; 95% of the bound needs {smallest}\n\n")
+        _section(
+            f"Tiles in flight: {window['tiles']:.0f}; {_needed(window)}",
+            [
+                {"tiles in flight": int(tiles), "simulated cycles per tile": cycles}
+                for tiles, cycles in window["simulated_cycles_per_tile"].items()
+            ],
+        )
     _section("What would relieve it (each doubled alone)", found["levers"])
     out.write("".join(f"- {line}\n" for line in found["conventions"]))
+
+
+def _needed(window: dict[str, Any]) -> str:
+    """How many tiles in flight are enough, in words."""
+    bound, smallest = window["bound_cycles_per_tile"], window["smallest_for_95_percent"]
+    if smallest is None:
+        return f"no number tried reaches 95% of the bound of {bound:.6g} cycles per tile"
+    return f"{smallest} reach 95% of the bound of {bound:.6g} cycles per tile"
 
 
 def _unit_row(name: str, time: dict[str, Any]) -> dict[str, Any]:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from dse.studies.tables import emit, write
-
 from dse.errors import InfeasibleError
 from dse.studies.batch import Resolver
 from dse.studies.record import evaluate_one, record
 from dse.studies.requests import request
+from dse.studies.tables import emit, write
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from dse.studies.batch import Group
+
+TIMELINE_SLICES = 20_000
 
 
 def run(
@@ -66,18 +67,22 @@ def run(
 
 
 def _simulated(group: Group, timeline: Path | None) -> dict[str, Any]:
-    """Event simulation of the point beside its bounds."""
+    """Event simulation of the point beside its bounds; infeasible points have none."""
     from dse.simulator.simulate import simulate
-    from dse.simulator.timeline import write_timeline
+    from dse.simulator.timeline import write_trace
 
     if group.evaluation.feasible[0]:
         return {}
-    result = simulate(group.lowered.program, 0)
+    result = simulate(group.lowered.program, record=0 if timeline is None else TIMELINE_SLICES)
     if timeline is not None:
-        write_timeline(result, timeline)
+        write_trace(result, timeline)
+    units = {
+        name: {"busy": time.busy, "stall": time.stall, "idle": time.idle}
+        for name, time in result.units.items()
+    }
     return {
         "cycles": result.cycles,
-        "latency_s": result.cycles / float(group.machine.clock_hz[0]),
+        "latency_s": result.seconds,
         "extrapolated": result.extrapolated,
-        "units": dict(result.units.items()),
+        "units": units,
     }

@@ -6,13 +6,12 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from dse.studies.store import Store
-from dse.studies.tables import emit
-
 from dse.errors import ConfigError, InfeasibleError, Problem
 from dse.studies.requests import pairs
+from dse.studies.store import Store
 from dse.studies.sweep import COMPONENT_POINTS, content_of, points_of, run_points
 from dse.studies.sweep_file import REQUEST_AXES, Axes, load_sweep
+from dse.studies.tables import emit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -32,6 +32,6 @@ def cycles_per_tile(
     machine: str, accounting: str, depth: tuple[int, int] = (64, 64), sequence: int = 4096
 ) -> float:
     """Cycles of one 256 × 256 tile of scores of a long problem."""
-    sizes = {"score_dim": depth[0], "value_dim": depth[1], "sequence": sequence}
+    sizes: dict[str, Any] = {"score_dim": depth[0], "value_dim": depth[1], "sequence": sequence}
     _, evaluation = point(machine, accounting, **sizes)
     return float(evaluation.cycles[0] / (sequence / 256) ** 2)
