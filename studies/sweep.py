@@ -16,13 +16,14 @@ from dse.studies.batch import Group, Request, evaluate_requests
 from dse.studies.fingerprint import fingerprint
 from dse.studies.rows import components, energy_ratios, result_columns
 from dse.studies.store import point_hash
-from dse.studies.sweep_file import Axes, baseline_of, requests
+from dse.studies.sweep_file import REQUEST_AXES, Axes, baseline_of, is_parameter, requests
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     import pandas as pd
 
+SIZE_AXES = {"sequence": "m", "batch": "b", "queries": "p"}
 BATCH_POINTS = 4096
 COMPONENT_POINTS = 10_000
 
@@ -83,10 +84,12 @@ def batch_frames(points: Sequence[Point], with_components: bool) -> tuple[pd.Dat
     where = {request: row for row, request in enumerate(asked)}
     rows = table.iloc[[where[p.request] for p in points]].reset_index(drop=True)
     rows.insert(0, "point", [p.key for p in points])
+    places = {asked[index]: (group, i) for group in groups for i, index in enumerate(group.indices)}
+    axes = pd.DataFrame([_on_axes(p, *places[p.request]) for p in points])
+    rows = pd.concat([rows, axes], axis=1)
     _compare(rows, table, points, where)
     if not with_components:
         return rows, None
-    places = {asked[index]: (group, i) for group in groups for i, index in enumerate(group.indices)}
     ledger = [{"point": p.key, **row} for p in points for row in _components(*places[p.request])]
     return rows, pd.DataFrame(ledger)
 
@@ -97,33 +100,39 @@ def _components(group: Group, point: int) -> list[dict[str, Any]]:
 
 
 def _table(asked: Sequence[Request], groups: Sequence[Group]) -> pd.DataFrame:
-    """Rows of requests, in their order: identity, parameters and overrides, results."""
+    """Rows of requests, in their order: identity and results."""
     import pandas as pd
 
     frames = []
     for group in groups:
         results = pd.DataFrame(result_columns(group), index=list(group.indices))
-        parameters = _parameters([asked[index] for index in group.indices], group)
-        frames.append(pd.concat([pd.DataFrame(parameters, index=list(group.indices)), results], axis=1))
+        identity = pd.DataFrame(_identity([asked[index] for index in group.indices]), index=list(group.indices))
+        frames.append(pd.concat([identity, results], axis=1))
     return pd.concat(frames).sort_index()
 
 
-def _parameters(asked: Sequence[Request], group: Group) -> list[dict[str, Any]]:
-    """Identity, sequence and batch, and whatever a request sets, with sizes as numbers."""
-    sizes, known = group.workload.sizes, group.workload.parameters
-    found = []
-    for place, request in enumerate(asked):
-        row: dict[str, Any] = {
+def _identity(asked: Sequence[Request]) -> list[dict[str, Any]]:
+    return [
+        {
             "machine": request.machine,
             "workload": request.workload,
             "mapper": request.mapper,
             "accounting": request.accounting,
         }
-        given = {key: known.get(key, value) for key, value in request.parameters}
-        for name, rank in (("sequence", "m"), ("batch", "b"), ("queries", "p")):
-            if rank in sizes and (name in given or name != "queries"):
-                given[name] = int(sizes[rank][place if len(sizes[rank]) > 1 else 0])
-        found.append(row | given | dict(request.overrides))
+        for request in asked
+    ]
+
+
+def _on_axes(point: Point, group: Group, place: int) -> dict[str, Any]:
+    """Values of a point on the sweep's own axes; sizes are numbers, and those of a trace what it ran with."""
+    sizes, known = group.workload.sizes, group.workload.parameters
+    found: dict[str, Any] = {}
+    for name, value in point.values.items():
+        rank = SIZE_AXES.get(name)
+        if rank in sizes:
+            found[name] = int(sizes[rank][place if len(sizes[rank]) > 1 else 0])
+        elif name not in REQUEST_AXES:
+            found[name] = known.get(name, value) if is_parameter(name) else value
     return found
 
 

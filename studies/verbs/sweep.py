@@ -51,7 +51,7 @@ def sweep(
         left = [point for point in points if point.key not in store.finished]
         _evaluate(store, left, jobs, len(points) <= COMPONENT_POINTS)
         order = [point.key for point in points]
-        meta = {"command": f"dse sweep {file}", "seed": 0, "axes": names}
+        meta = {"command": f"dse sweep {file}", "seed": 0, "axes": names, "set": axes.set}
         rows = store.finish(order, meta, names)
         figures = _figures(folder) if plots else []
     emit(rows, format)
