@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 POINT = "point"
 IDENTITY = (POINT, "status", "machine", "workload", "mapper", "accounting")
 SCALARS = (
+    "part",
     "mapping",
     "cycles",
     "cycles_lower",

@@ -16,7 +16,7 @@ from dse.studies.batch import Group, Request, evaluate_requests
 from dse.studies.fingerprint import fingerprint
 from dse.studies.rows import components, energy_ratios, result_columns
 from dse.studies.store import point_hash
-from dse.studies.sweep_file import REQUEST_AXES, Axes, baseline_of, is_parameter, requests
+from dse.studies.sweep_file import REQUEST_AXES, Part, baseline_of, is_parameter, requests
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,29 +30,35 @@ COMPONENT_POINTS = 10_000
 
 @dataclass(frozen=True)
 class Point:
-    """One design point of a sweep: its hash, its values on the axes, and what it asks for."""
+    """One design point of a sweep: its hash, its part, its values on the axes, and what it asks for."""
 
     key: str
+    part: str
     values: dict[str, str]
     request: Request
     baseline: Request | None
 
 
-def points_of(axes: Axes, names: list[str], content: dict[str, str]) -> list[Point]:
+def points_of(parts: Sequence[Part], content: dict[str, str]) -> list[Point]:
     """Every design point of a sweep in canonical order; ``content`` goes into each hash."""
     version = point_hash(content)
     found = []
-    for values, request in requests(axes, names):
-        parts: dict[str, Any] = {"content": version, "request": _plain(request)}
-        found.append(Point(point_hash(parts), values, request, baseline_of(request, axes)))
+    for part in parts:
+        for values, request in requests(part.axes, part.names):
+            hashed: dict[str, Any] = {"content": version, "part": part.name, "request": _plain(request)}
+            found.append(Point(point_hash(hashed), part.name, values, request, baseline_of(request, part.axes)))
     return found
 
 
-def content_of(axes: Axes, names: list[str]) -> dict[str, str]:
+def content_of(parts: Sequence[Part]) -> dict[str, str]:
     """Named hashes of all a sweep's results depend on: files, code, and the axes themselves."""
-    made = [request for _, request in requests(axes, names)]
-    made += [base for base in {baseline_of(request, axes) for request in made} if base is not None]
-    return fingerprint(made) | {"sweep": point_hash({"axes": axes.model_dump(), "names": names})}
+    asked: dict[Request, None] = {}
+    for part in parts:
+        for _, request in requests(part.axes, part.names):
+            base = baseline_of(request, part.axes)
+            asked |= {request: None} if base is None else {request: None, base: None}
+    axes = {part.name: {"axes": part.axes.model_dump(), "names": part.names} for part in parts}
+    return fingerprint(asked) | {"sweep": point_hash(axes)}
 
 
 def run_points(
@@ -84,6 +90,7 @@ def batch_frames(points: Sequence[Point], with_components: bool) -> tuple[pd.Dat
     where = {request: row for row, request in enumerate(asked)}
     rows = table.iloc[[where[p.request] for p in points]].reset_index(drop=True)
     rows.insert(0, "point", [p.key for p in points])
+    rows["part"] = [p.part for p in points]
     places = {asked[index]: (group, i) for group in groups for i, index in enumerate(group.indices)}
     axes = pd.DataFrame([_on_axes(p, *places[p.request]) for p in points])
     rows = pd.concat([rows, axes], axis=1)

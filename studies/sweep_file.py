@@ -2,14 +2,14 @@
 
 Every key is an axis: ``machine``, ``workload``, ``accounting``, ``mapper``, a workload parameter (``sequence``), or a
 dotted machine key (``global_buffer.capacity``). The first axis varies slowest. ``set`` fixes further values;
-``baseline`` replaces some of a point's values to find what it is compared with. Axes of workload parameters do not
+``baseline`` replaces some of a point's values to find what it is compared with; ``also`` holds further parts by name. Axes of workload parameters do not
 apply to traces, whose sizes are those they ran with.
 """
 
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
@@ -24,12 +24,14 @@ from dse.workloads.model import parameter_names
 from dse.workloads.workload import RANKS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from dse.yaml_tree import Node
 
 ROOM = "studies/sweeps"
 REQUEST_AXES = ("machine", "workload", "accounting", "mapper", "mapping")
-_OWN = ("set", "baseline")
+_OWN = ("set", "baseline", "also", "figures")
 
 
 class Axes(spec.Spec, extra="allow"):
@@ -42,6 +44,10 @@ class Axes(spec.Spec, extra="allow"):
     set: dict[str, str] = Field(default_factory=dict, description="values that do not vary")
     baseline: dict[str, str] = Field(
         default_factory=dict, description="values that make the baseline of a point"
+    )
+    figures: list[str] = Field(default_factory=list, description="kinds of figures to draw; all if not given")
+    also: dict[str, Axes] = Field(
+        default_factory=dict, description="further parts of the sweep by name, with axes of their own"
     )
 
     @model_validator(mode="after")
@@ -65,8 +71,17 @@ class SweepFile(spec.Spec, extra="ignore"):
     sweep: Axes
 
 
-def load_sweep(source: str | Path) -> tuple[Axes, list[str], str]:
-    """Axes of a sweep or machine file, their names in the order of the file, and the file's stem.
+@dataclass(frozen=True)
+class Part:
+    """Axes that are spanned together, their names in the order of the file; the first part has no name."""
+
+    name: str
+    axes: Axes
+    names: tuple[str, ...]
+
+
+def load_sweep(source: str | Path) -> tuple[list[Part], str]:
+    """Parts of a sweep or machine file, and the file's stem.
 
     Raises
     ------
@@ -75,15 +90,29 @@ def load_sweep(source: str | Path) -> tuple[Axes, list[str], str]:
     """
     room = _room(str(source))
     file = spec.load(source, SweepFile, room)
-    tree = spec.resolve(source, room).value
-    assert isinstance(tree, dict)
-    written = tree["sweep"].value
-    assert isinstance(written, dict)
-    axes = file.sweep
+    written = _keys(spec.resolve(source, room), "sweep")
+    parts = [_part("", file.sweep, written, str(source))]
+    also = _keys(written["also"]) if "also" in written else {}
+    for name, axes in file.sweep.also.items():
+        parts.append(_part(name, axes, _keys(also[name]), str(source)))
+    return parts, spec.origin(file).stem
+
+
+def _keys(node: Node, *path: str) -> dict[str, Node]:
+    """Children of a mapping at a path of a validated tree."""
+    for key in path:
+        assert isinstance(node.value, dict)
+        node = node.value[key]
+    assert isinstance(node.value, dict)
+    return node.value
+
+
+def _part(name: str, axes: Axes, written: dict[str, Node], source: str) -> Part:
+    names = [key for key in written if key not in _OWN]
     if not axes.machine:
-        axes = axes.model_copy(update={"machine": [str(source)]})
-    names = [name for name in written if name not in _OWN]
-    return axes, names if "machine" in names else ["machine", *names], spec.origin(file).stem
+        axes = axes.model_copy(update={"machine": [source]})
+        names.insert(0, "machine")
+    return Part(name, axes, tuple(names))
 
 
 def _room(source: str) -> str:
@@ -91,7 +120,7 @@ def _room(source: str) -> str:
     return ROOM if source in shipped else "arch"
 
 
-def requests(axes: Axes, names: list[str]) -> Iterator[tuple[dict[str, str], Request]]:
+def requests(axes: Axes, names: Sequence[str]) -> Iterator[tuple[dict[str, str], Request]]:
     """Every design point: its value on each axis, and the request; the first axis varies slowest.
 
     Raises
@@ -152,7 +181,7 @@ def _request(values: Mapping[str, str]) -> Request:
     )
 
 
-def _check(axes: Axes, names: list[str]) -> None:
+def _check(axes: Axes, names: Sequence[str]) -> None:
     problems = []
     for name in [*names, *axes.set, *axes.baseline]:
         plain = "." not in name and name != "clock"

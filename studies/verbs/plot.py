@@ -14,6 +14,7 @@ from dse.studies.store import read
 from dse.workloads.model import ROOM as MODELS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 WIDTHS = {"column": 3.5, "page": 7.0}
@@ -47,10 +48,22 @@ def plot(results: Path, kinds: list[str], out: Path | None, width: str) -> None:
     sys.stdout.writelines(f"{path}\n" for path in paths)
 
 
-def draw_all(results: Path, folder: Path) -> list[Path]:
-    """Every figure the results of a folder allow."""
-    found = read(results)
-    return draw_every(found.rows, found.components, folder, WIDTHS["page"], titles(found.rows))[0]
+def draw_parts(results: Path, folder: Path, kinds: Mapping[str, Sequence[str]]) -> list[Path]:
+    """Figures of every part of a sweep: the kinds named for it, else all its results allow.
+
+    Those of a named part go into a folder of its name.
+    """
+    rows, details, _ = read(results)
+    found: list[Path] = []
+    for part in rows["part"].unique():
+        mine = rows[rows["part"] == part]
+        ledger = None if details is None else details[details["point"].isin(mine["point"])]
+        place, labels = folder / str(part), titles(mine)
+        for kind in kinds.get(str(part), ()):
+            found += draw(kind, mine, ledger, place, WIDTHS["page"], labels)
+        if not kinds.get(str(part)):
+            found += draw_every(mine, ledger, place, WIDTHS["page"], labels)[0]
+    return found
 
 
 def titles(rows: object) -> dict[str, str]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dse.errors import ConfigError, InfeasibleError, Problem
 from dse.studies.requests import pairs
 from dse.studies.store import Store
 from dse.studies.sweep import COMPONENT_POINTS, content_of, points_of, run_points
-from dse.studies.sweep_file import REQUEST_AXES, Axes, load_sweep
+from dse.studies.sweep_file import REQUEST_AXES, Part, load_sweep
 from dse.studies.tables import emit
+from dse.studies.verbs.plot import draw_parts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,36 +44,39 @@ def sweep(
         No point is feasible.
     """
     started = time.perf_counter()
-    axes, names, stem = load_sweep(file)
-    axes = _with_values(axes, names, pairs(parameters, "-p") + pairs(changes, "-m"))
-    content = content_of(axes, names)
-    points = points_of(axes, names, content)
+    parts, stem = load_sweep(file)
+    given = pairs(parameters, "-p") + pairs(changes, "-m")
+    parts = [_with_values(part, given) for part in parts]
+    content = content_of(parts)
+    points = points_of(parts, content)
     folder = _folder(out, stem)
+    names = tuple(dict.fromkeys(name for part in parts for name in part.names))
     with Store.open(folder, content, fresh=fresh) as store:
         left = [point for point in points if point.key not in store.finished]
         _evaluate(store, left, jobs, len(points) <= COMPONENT_POINTS)
-        order = [point.key for point in points]
-        meta = {"command": f"dse sweep {file}", "seed": 0, "axes": names, "set": axes.set}
-        rows = store.finish(order, meta, names)
-        figures = _figures(folder) if plots else []
+        fixed = {part.name: part.axes.set for part in parts}
+        meta = {"command": f"dse sweep {file}", "seed": 0, "axes": names, "set": fixed}
+        rows = store.finish([point.key for point in points], meta, names)
+        kinds = {part.name: part.axes.figures for part in parts}
+        figures = draw_parts(folder, folder / "figures", kinds) if plots else []
     emit(rows, format)
     _closing(rows, folder, len(points) - len(left), figures, time.perf_counter() - started)
     if (rows["status"] == "infeasible").all():
         raise InfeasibleError(f"no point of this sweep is feasible; see {folder}/results.csv")
 
 
-def _with_values(axes: Axes, names: Sequence[str], given: Sequence[tuple[str, Any]]) -> Axes:
-    """Axes with values given on the command line: an axis so given has that one value."""
-    fixed: dict[str, str] = dict(axes.set)
+def _with_values(part: Part, given: Sequence[tuple[str, Any]]) -> Part:
+    """A part with values given on the command line: an axis so given has these values (separated by commas)."""
+    fixed: dict[str, str] = dict(part.axes.set)
     lists: dict[str, list[str]] = {}
     for key, value in given:
-        if key in names:
-            lists[key] = [part.strip() for part in value.split(",")]
+        if key in part.names:
+            lists[key] = [text.strip() for text in value.split(",")]
         elif key in REQUEST_AXES:
             raise ConfigError(Problem("is set by the sweep file", path=key))
         else:
             fixed[key] = value
-    return axes.model_copy(update={"set": fixed, **lists})
+    return replace(part, axes=part.axes.model_copy(update={"set": fixed, **lists}))
 
 
 def _folder(out: Path | None, stem: str) -> Path:
@@ -96,12 +101,6 @@ def _evaluate(store: Store, points: Sequence[Point], jobs: int, with_components:
             progress.advance(task, len(rows))
 
         run_points(points, jobs, with_components, done)
-
-
-def _figures(folder: Path) -> list[Path]:
-    from dse.studies.verbs.plot import draw_all
-
-    return draw_all(folder, folder / "figures")
 
 
 def _closing(rows: pd.DataFrame, folder: Path, kept: int, figures: Sequence[Path], seconds: float) -> None:
