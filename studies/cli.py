@@ -19,7 +19,7 @@ from dse.studies.exits import guarded
 FORMATS = ("table", "csv", "json")
 ACCOUNTINGS = ("physical", "paper")
 LEVELS = ("events", "counts")
-WIDTHS = ("3.5", "7")
+WIDTHS = ("column", "page")
 LISTS = (
     "machines",
     "workloads",
@@ -319,7 +319,9 @@ def plot(
     out: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Where to write; figures/ of RESULTS if left out.")
     ] = None,
-    width: Annotated[str, typer.Option(help="Inches: a column or a page.", **_one_of(WIDTHS))] = "7",
+    width: Annotated[
+        str, typer.Option(help="Width of the figures: 3.5 or 7 inches.", **_one_of(WIDTHS))
+    ] = "page",
 ) -> None:
     """Draw the figures of a sweep, each with its data."""
     _verb("plot", results=results, kinds=list(kinds or ()), out=out, width=width)

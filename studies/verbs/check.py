@@ -69,7 +69,7 @@ def _paths(names: Iterable[str], problems: list[Problem]) -> list[Path]:
 def _named(name: str) -> list[Path]:
     """The file, the YAML files of the folder, or every shipped file called ``name``."""
     path = Path(name)
-    if path.is_dir():
+    if name and path.is_dir():
         found = sorted(path.rglob("*.yaml"))
         if not found:
             raise ConfigError(f"{name}: no YAML files in this folder")

@@ -125,7 +125,7 @@ def _add_sweep(document: dict[str, Any]) -> None:
         part["properties"]["sweep"] = {"$ref": f"{_DEFINITIONS}Axes"}
 
 
-def _as_read(value: Any) -> Any:
+def _as_read(value: Any) -> Any:  # noqa: ANN401
     """A schema that also allows what the loader reads as text or a number and other readers type otherwise."""
     if isinstance(value, list):
         return [_as_read(child) for child in value]
@@ -139,7 +139,7 @@ def _as_read(value: Any) -> Any:
     return found
 
 
-def _moved(value: Any, name: str) -> Any:
+def _moved(value: Any, name: str) -> Any:  # noqa: ANN401
     """A schema whose references point at definitions that start with ``name``."""
     if isinstance(value, dict):
         return {key: _moved(child, name) for key, child in value.items()}

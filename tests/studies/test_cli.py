@@ -21,6 +21,7 @@ from tests.studies.cli_runner import dse, python
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 VERBS = ("list", "check", "schema", "passes", "run", "explain", "sweep", "plot", "study", "trace")
 HEAVY = {"numpy", "pandas", "pint", "pydantic", "yaml", "torch", "triton", "scipy", "matplotlib", "pyarrow"}
@@ -67,7 +68,7 @@ def test_no_arguments_shows_help() -> None:
         (["schema", "machin"], "did you mean 'machine'?"),
         (["run", "fusemax"], "Missing argument 'WORKLOAD'"),
         (["trace", "flash_forward"], "Missing option '-o'"),
-        (["plot", "results", "--width", "5"], "not one of 3.5, 7"),
+        (["plot", "results", "--width", "colum"], "did you mean 'column'?"),
         (["sweep", "fusemax", "--jobs", "0"], "--jobs"),
         (["study"], "either names of studies, or --all"),
         (["study", "fusemax", "--all"], "either names of studies, or --all"),
@@ -130,10 +131,43 @@ def test_sweep_study_plot_and_trace_get_plain_values(given: Callable[[str], dict
     assert (sweep["parameters"], sweep["changes"], sweep["format"]) == (["batch=1"], [], "table")
     assert dse("study", "--all").code == 0
     assert study == {"names": [], "all_": True, "out": None, "format": "table"}
-    assert dse("plot", "results/fusemax", "--kind", "roofline", "--width", "3.5").code == 0
-    assert (str(plot["results"]), plot["kinds"], plot["width"]) == ("results/fusemax", ["roofline"], "3.5")
+    assert dse("plot", "results/fusemax", "--kind", "roofline", "--width", "column").code == 0
+    assert (str(plot["results"]), plot["kinds"], plot["width"]) == ("results/fusemax", ["roofline"], "column")
     assert dse("trace", "flash_forward", "-o", "f.parquet", "--level", "counts").code == 0
     assert (str(trace["output"]), trace["seed"], trace["level"]) == ("f.parquet", 0, "counts")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["fusemx", "bert", "-p", "sequence=1K"], "error: no machine 'fusemx'; did you mean 'fusemax'?\n"),
+        (["fusemax", "brt"], "error: no workload 'brt'; did you mean 'bert'?\n"),
+        (["arch/fusemx.yaml", "bert", "-p", "sequence=1K"], "did you mean 'fusemax'?"),
+        (["fusemax", "bert", "-p", "seqence=1K"], "did you mean 'sequence'?"),
+        (["fusemax", "bert", "-p", "sequence"], "error: -p: 'sequence' is not key=value\n"),
+        (["fusemax", "bert", "-p", "sequence=1K", "-m", "clok=1 GHz"], "did you mean 'clock'?"),
+        (["fusemax", "bert", "-p", "sequence=1K", "-m", "clock=1"], "needs a unit"),
+        (["fusemax", "bert", "-p", "sequence=1K", "--mapper", "papr"], "did you mean 'paper'?"),
+        (["fusemax", "bert", "-p", "sequence=1K", "--mapping", "flt"], "did you mean 'flat'?"),
+    ],
+)
+def test_a_wrong_design_point_says_what_is_right(
+    arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for verb in ("run", "explain"):
+        ran = dse(verb, *arguments)
+        assert (ran.code, ran.out) == (2, "")
+        assert said in ran.err
+        assert all(line.startswith("error: ") for line in ran.err.splitlines())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tile_that_does_not_fit_is_infeasible() -> None:
+    ran = dse("run", "fusemax", "bert", "-p", "sequence=1K", "-m", "global_buffer.capacity=1 KiB")
+    assert ran.code == 3
+    assert "global_buffer capacity" in ran.err
+    assert "larger memories.global_buffer.capacity" in ran.err
 
 
 def raising(error: BaseException) -> Callable[[], int]:

@@ -69,24 +69,15 @@ def test_wrong_machines_are_rejected(change: dict[str, Any]) -> None:
 
 
 def test_machines_of_all_kinds_are_alternatives(monkeypatch: pytest.MonkeyPatch) -> None:
-    one = verb.schemas("machine")["spatial_array"]
-    monkeypatch.setattr(
-        verb,
-        "schemas",
-        lambda what: {"spatial_array": one, "other": one} if what == "machine" else {"sweep": _sweep()},
-    )
+    one, sweep = verb.schemas("machine")["spatial_array"], verb.schemas("sweep")
+    machines = {"spatial_array": one, "other": one}
+    monkeypatch.setattr(verb, "schemas", lambda what: machines if what == "machine" else sweep)
     check = validator("machine")
     document = yaml.safe_load(listing.files("machines")["fusemax"].read_text())
     assert check.is_valid(document)
     assert check.is_valid(document | {"kind": "other"})
     assert not check.is_valid(document | {"kind": "third"})
     assert not check.is_valid(document | {"clok": 1})
-
-
-def _sweep() -> Any:
-    from dse.studies.sweep_file import SweepFile
-
-    return SweepFile
 
 
 def test_a_wrong_kind_names_those_there_are() -> None:
