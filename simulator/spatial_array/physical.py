@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from dse.workloads.cascade import Einsum
 
 
-WINDOW = "window"
+WINDOW, PORTS, DRAM = "window", "buffer", "dram"
+PREFETCHED = np.full(1, 2.0)  # the tile being computed and the next
 
 
 def physical_tree(problem: Problem2D, storage: Storage) -> Node:
@@ -77,32 +78,23 @@ def iterations(problem: Problem2D) -> Array:
 
 
 def _steps(problem: Problem2D, storage: Storage, group: GroupFile) -> list[Step]:
-    """One step for each Einsum, one for each Einsum's buffer accesses, one for all DRAM traffic; totals."""
-    compute, ports = [], []
+    """One step for each Einsum, one for all accesses of the buffer, one for all DRAM traffic; totals."""
     einsums = [problem.cascade.einsum(key) for stage in group.stages for key in stage.einsums]
     moves = [move for einsum in einsums for move in storage.moves(einsum)]
     moves += storage.spill_moves(moves)
     actions = [move_action(problem, move) for move in moves]
+    steps = []
     for einsum in einsums:
         done = operation_actions(problem, einsum, ()) + register_actions(problem, einsum)
         done += staging_actions(problem, einsum)
         busy = product(problem.busy(einsum), problem.instances)
-        compute.append(Step(einsum.name, problem.unit(einsum.name).name, busy, problem.latency(einsum), done))
-        at_buffer = tuple(a for a in actions if a.einsum == einsum.name and a.component == "global_buffer")
-        if at_buffer:
-            ports.append(
-                Step(
-                    f"{einsum.name}.buffer",
-                    "global_buffer",
-                    _port_cycles(problem, at_buffer),
-                    actions=at_buffer,
-                )
-            )
+        steps.append(Step(einsum.name, problem.unit(einsum.name).name, busy, problem.latency(einsum), done))
+    buffer = tuple(action for action in actions if action.component == "global_buffer")
     dram = tuple(action for action in actions if action.component == "dram")
     return [
-        *compute,
-        *ports,
-        Step("dram", "dram", _dram_cycles(problem, bytes_at(dram, "dram")), actions=dram),
+        *steps,
+        Step(PORTS, "global_buffer", _port_cycles(problem, buffer), actions=buffer),
+        Step(DRAM, "dram", _dram_cycles(problem, bytes_at(dram, "dram")), actions=dram),
     ]
 
 
@@ -125,15 +117,32 @@ def _unordered(name: str, steps: list[Step]) -> Node:
 
 
 def _tiles(problem: Problem2D, storage: Storage, name: str, steps: list[Step]) -> Node:
-    """The loop over tiles: each step's share of one tile, the cascade's dependences, the window."""
+    """The loop over tiles: each step's share of one tile, the cascade's dependences, the window.
+
+    A tile's data arrive before it starts, one tile ahead; its slot is free once its buffer accesses are over, too.
+    """
     window = problem.mapping.file.window
     assert window is not None
-    count = iterations(problem)
+    count, tiles = iterations(problem), window_tiles(problem, storage)
     shares = tuple(_share(step, count) for step in steps)
     einsums = [problem.cascade.einsum(s.name) for s in steps if s.name in problem.mapping_einsums]
-    body = Body(f"{name}.tile", shares, tuple(_edges(problem, storage, einsums)))
-    hold = Hold(WINDOW, window.acquire, window.release, window_tiles(problem, storage))
-    return Loop(f"{name}.tiles", count, body, (hold,))
+    edges = (*_edges(problem, storage, einsums), Edge(DRAM, window.acquire), Edge(window.acquire, PORTS))
+    holds = (
+        Hold(WINDOW, window.acquire, window.release, tiles),
+        Hold("buffer ports", window.acquire, PORTS, tiles),
+        Hold("prefetch", DRAM, window.acquire, PREFETCHED),
+        *_staging(problem, tiles),
+    )
+    return Loop(f"{name}.tiles", count, Body(f"{name}.tile", shares, edges), holds)
+
+
+def _staging(problem: Problem2D, tiles: Array) -> list[Hold]:
+    """A value staged between the arrays holds its place until its consumer has taken it, for each tile in flight."""
+    found = []
+    for tensor in problem.mapping.file.staged:
+        consumers = [e.name for e in problem.cascade.einsums if tensor in {o.tensor for o in e.operands}]
+        found += [Hold(f"staging {tensor}", tensor, consumer, tiles) for consumer in consumers]
+    return found
 
 
 def _share(step: Step, count: Array) -> Step:
