@@ -19,7 +19,7 @@ def choose(
     workload: Workload, machine: SpatialArray, mapping: Mapping, accounting: str, size: int
 ) -> list[Mapping]:
     """One mapping for each design point."""
-    if not workload.sizes or (mapping.file.points is None and not has_space(mapping)):
+    if not workload.sizes or (mapping.points is None and not has_space(mapping)):
         return [mapping] * size
     found: list[Mapping] = []
     for point in range(size):

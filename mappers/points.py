@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dse import spec
-from dse.simulator.mapping import ROOM, Mapping, load_mapping
+from dse.simulator.mapping import Mapping, load_mapping
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +21,7 @@ _KEPT = {"queries_kept": "queries", "keys_kept": "keys", "values_kept": "values"
 
 def published(workload: Workload, machine: SpatialArray, mapping: Mapping) -> Mapping | None:
     """The mapping published for one design point, if its table lists that problem."""
-    if mapping.file.points is None or not workload.sizes:
+    if mapping.points is None or not workload.sizes:
         return None
     sizes = workload.sizes
     wanted = (
@@ -30,7 +29,7 @@ def published(workload: Workload, machine: SpatialArray, mapping: Mapping) -> Ma
         sizes["p"][0] * sizes["g"][0],
         *(sizes[rank][0] for rank in "mef"),
     )
-    for row in rows(_table(mapping)):
+    for row in rows(mapping.points):
         if tuple(float(row[key]) for key in _KEYS) == wanted:
             return mapping_of(row, mapping)
     return None
@@ -46,9 +45,4 @@ def mapping_of(row: dict[str, str], mapping: Mapping) -> Mapping:
     """The mapping a row describes."""
     choices = {option: row[column] for column, option in _KEPT.items()}
     choices |= {"stationarity": row["stationarity"], "scores": row["scores"]}
-    return load_mapping(mapping.name, choices).with_block(np.array([float(row["block"])]))
-
-
-def _table(mapping: Mapping) -> Path:
-    assert mapping.file.points is not None
-    return spec.find(mapping.name, ROOM).parent / mapping.file.points
+    return load_mapping(mapping.path, choices).with_block(np.array([float(row["block"])]))

@@ -8,7 +8,8 @@ Not modelled: loop orders beyond queries in blocks, keys outside, query tiles in
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -20,7 +21,6 @@ from dse.units import Bytes, PositiveCount
 
 if TYPE_CHECKING:
     from collections.abc import Mapping as Dict
-    from pathlib import Path
 
     from dse.simulator.arrays import Array
 
@@ -127,6 +127,8 @@ class Mapping:
     file: MappingFile
     choices: Dict[str, str]
     block: Array
+    path: Path = field(compare=False)
+    points: Path | None = field(default=None, compare=False)
 
     def unit_of(self, einsum: str) -> str:
         """Unit that runs an Einsum."""
@@ -175,17 +177,30 @@ def load_mapping(source: str | Path, choices: Dict[str, str] | None = None) -> M
             raise MappingError(Problem(f"'{choice}' is not one of {allowed}", path=f"options.{name}"))
         chosen[name] = choice
     patched = _patched(file, [file.options[key][choice] for key, choice in chosen.items()])
+    path = spec.origin(file)
     return Mapping(
-        name=spec.origin(file).stem, file=patched, choices=chosen, block=np.array([float(patched.block or 0)])
+        name=path.stem,
+        file=patched,
+        choices=chosen,
+        block=np.array([float(patched.block or 0)]),
+        path=path,
+        points=None if file.points is None else _beside(spec.place_of(file, "points").file, file.points),
     )
+
+
+def _beside(file: str, name: str) -> Path:
+    """A file named in another, in the same folder."""
+    return Path(file).resolve().parent / name
 
 
 def _patched(file: MappingFile, patches: list[dict[str, Any]]) -> MappingFile:
     """The file with patches merged in, key by key."""
+    if not any(patches):
+        return file
     tree = file.model_dump(exclude_unset=True)
     for patch in patches:
         tree = _merged(tree, patch)
-    return MappingFile.model_validate(tree)
+    return spec.checked(tree, MappingFile, f"{spec.origin(file)} with options")
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

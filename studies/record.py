@@ -6,6 +6,7 @@ import platform
 from typing import TYPE_CHECKING, Any
 
 import dse
+from dse.errors import InfeasibleError
 from dse.studies.batch import Request, Resolver, evaluate_requests
 from dse.studies.rows import (
     components,
@@ -58,6 +59,23 @@ def record(request: Request, group: Group, baseline: Group | None = None) -> dic
     body["notes"] = list(group.machine.notes)
     body["versions"] = {"dse": dse.__version__, "python": platform.python_version()}
     return head | body
+
+
+def refuse_infeasible(found: dict[str, Any]) -> None:
+    """Raise if the record is of an infeasible point.
+
+    Raises
+    ------
+    InfeasibleError
+        Says which constraint is not met, by how much, and what would help.
+    """
+    why = found.get("infeasible")
+    if why:
+        raise InfeasibleError(
+            f"{found['machine']} cannot run {found['workload']}: "
+            f"{why['constraint']} needs {why['demand']:.6g} {why['unit']}, "
+            f"there is {why['bound']:.6g}; try {', or '.join(why['levers'])}"
+        )
 
 
 def _bandwidths(found: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -46,7 +46,9 @@ def points_of(parts: Sequence[Part], content: dict[str, str]) -> list[Point]:
     for part in parts:
         for values, request in requests(part.axes, part.names):
             hashed: dict[str, Any] = {"content": version, "part": part.name, "request": _plain(request)}
-            found.append(Point(point_hash(hashed), part.name, values, request, baseline_of(request, part.axes)))
+            found.append(
+                Point(point_hash(hashed), part.name, values, request, baseline_of(request, part.axes))
+            )
     return found
 
 
@@ -113,7 +115,9 @@ def _table(asked: Sequence[Request], groups: Sequence[Group]) -> pd.DataFrame:
     frames = []
     for group in groups:
         results = pd.DataFrame(result_columns(group), index=list(group.indices))
-        identity = pd.DataFrame(_identity([asked[index] for index in group.indices]), index=list(group.indices))
+        identity = pd.DataFrame(
+            _identity([asked[index] for index in group.indices]), index=list(group.indices)
+        )
         frames.append(pd.concat([identity, results], axis=1))
     return pd.concat(frames).sort_index()
 

@@ -1,9 +1,10 @@
 """Sweep files: axes of design points, in a machine file's ``sweep:`` section or a file of its own.
 
-Every key is an axis: ``machine``, ``workload``, ``accounting``, ``mapper``, a workload parameter (``sequence``), or a
-dotted machine key (``global_buffer.capacity``). The first axis varies slowest. ``set`` fixes further values;
-``baseline`` replaces some of a point's values to find what it is compared with; ``also`` holds further parts by name. Axes of workload parameters do not
-apply to traces, whose sizes are those they ran with.
+Every key is an axis: ``machine``, ``workload``, ``accounting``, ``mapper``, a workload parameter (``sequence``),
+or a dotted machine key (``global_buffer.capacity``). The first axis varies slowest. ``set`` fixes further values;
+``baseline`` replaces some of a point's values to find what it is compared with; ``also`` holds further parts by
+name, each with axes of its own; ``figures`` limits what is drawn. Axes of workload parameters do not apply to
+traces, whose sizes are those they ran with.
 """
 
 from __future__ import annotations

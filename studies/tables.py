@@ -189,8 +189,16 @@ def record_table(records: Sequence[Mapping[str, object]]) -> Table:
 
     rows = pd.DataFrame([flat(record) for record in records])
     columns = [column(str(name)) for name in rows.columns]
-    cells = {item.name: _cells(rows, item) for item in columns}
+    cells = {item.name: _record_cells(rows, item) for item in columns}
     return _table(columns, cells, [False] * len(rows), "")
+
+
+def _record_cells(rows: pd.DataFrame, item: Column) -> list[str]:
+    """Heading and texts of a column of records, whose numbers are amounts and not sizes on an axis."""
+    values = rows[item.name].tolist()
+    if any(isinstance(value, str) for value in values):
+        return [item.header, *(size(value) for value in values)]
+    return _right(_numbers([math.nan if value is None else float(value) for value in values], item))
 
 
 def object_table(record: Mapping[str, object]) -> Table:
@@ -202,7 +210,7 @@ def object_table(record: Mapping[str, object]) -> Table:
     table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), show_header=False)
     for name, value in flat(record).items():
         item = column(name)
-        table.add_row(Text(item.header.replace("\n", " ")), Text(_scalar(value, item)))
+        table.add_row(Text(item.header.replace("-\n", "").replace("\n", " ")), Text(_scalar(value, item)))
     return table
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from dse.simulator.mapping import MappingFile
+    from dse.studies.sweep_file import Part
 
 _COMMON = {"extends", "title", "summary", "source", "notes", "assumes"}
 NAMED = ("machine", "workload", "mapper")  # axes of a sweep whose values are names
@@ -187,36 +188,52 @@ def _missing(file: spec.Spec, path: str, name: str, room: str) -> Iterator[Probl
 
 def _sweep_problems(file: spec.Spec, path: Path) -> Iterator[Problem]:
     """What is wrong with the ``sweep:`` of a file: axes, and the machines, workloads and mappers they name."""
-    from dse.mappers.choose import mappers
-    from dse.studies.sweep_file import load_sweep, requests
-    from dse.workloads.load import room_of
+    from dse.studies.sweep_file import load_sweep
 
-    axes, names, _ = load_sweep(path)
-    chosen = [("set", axes.set), ("baseline", axes.baseline)]
-    named = {
-        key: [(f"{part}.{key}", values[key]) for part, values in chosen if key in values] for key in NAMED
-    }
-    for key in NAMED:
-        named[key] += [(f"{key}[{i}]", name) for i, name in enumerate(getattr(axes, key))]
+    for part in load_sweep(path)[0]:
+        where = f"sweep.also.{part.name}" if part.name else "sweep"
+        for one in _part_problems(part, where):
+            yield Problem(one.message, one.place or spec.place_of(file, one.path), one.path)
+
+
+def _part_problems(part: Part, where: str) -> list[Problem]:
+    """What is wrong with the axes at a dotted path."""
+    from dse.studies.sweep_file import requests
+
+    axes = part.axes
     missing: list[Problem] = []
-    for key, uses in named.items():
+    for key in NAMED:
+        uses = [
+            (f"{name}.{key}", values[key])
+            for name, values in (("set", axes.set), ("baseline", axes.baseline))
+            if key in values
+        ]
+        uses += [(f"{key}[{i}]", name) for i, name in enumerate(getattr(axes, key))]
         for at, name in uses:
-            try:
-                if key == "machine":
-                    spec.find(name, _ROOMS["machine"])
-                elif key == "workload":
-                    room_of(name)
-                elif name not in mappers():
-                    raise ConfigError(f"no mapper '{name}'{nearest(name, mappers())}")
-            except ConfigError as error:
-                missing += [Problem(one.message, path=f"sweep.{at}") for one in error.problems]
+            missing += [Problem(message, path=f"{where}.{at}") for message in _not_there(key, name)]
     if not missing:
         try:
-            next(requests(axes, names))
+            next(requests(axes, part.names))
         except DseError as error:
             missing += error.problems
-    for one in missing:
-        yield Problem(one.message, one.place or spec.place_of(file, one.path), one.path)
+    return missing
+
+
+def _not_there(key: str, name: str) -> list[str]:
+    """Why a machine, workload or mapper of a sweep cannot be found."""
+    from dse.mappers.choose import mappers
+    from dse.workloads.load import room_of
+
+    try:
+        if key == "machine":
+            spec.find(name, _ROOMS["machine"])
+        elif key == "workload":
+            room_of(name)
+        elif name not in mappers():
+            return [f"no mapper '{name}'{nearest(name, mappers())}"]
+    except ConfigError as error:
+        return [one.message for one in error.problems]
+    return []
 
 
 def _sweep(path: Path) -> str:

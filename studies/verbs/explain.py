@@ -9,7 +9,7 @@ import numpy as np
 
 from dse.simulator.spatial_array.physical import WINDOW
 from dse.studies.levers import levers
-from dse.studies.record import evaluate_one, record
+from dse.studies.record import evaluate_one, record, refuse_infeasible
 from dse.studies.requests import request
 from dse.studies.tables import emit, record_table, render, write
 
@@ -47,10 +47,11 @@ def explain(
     found = explanation(record(asked, group), group)
     if output is not None:
         write(found, output)
-    if format == "table":
+    if format == "table" and "infeasible" not in found:
         _print(found)
     else:
         emit(found, format)
+    refuse_infeasible(found)
 
 
 def explanation(point: dict[str, Any], group: Group) -> dict[str, Any]:
@@ -108,9 +109,6 @@ def _conventions(group: Group) -> list[str]:
 
 def _print(found: dict[str, Any]) -> None:
     out = sys.stdout
-    if "infeasible" in found:
-        emit(found, "table")
-        return
     out.write(
         f"{found['workload']} on {found['machine']}, {found['accounting']} accounting, mapping {found['mapping']}:\n"
         f"bound by {found['bound_by']}, {found['cycles']:.6g} cycles, "

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from dse.errors import InfeasibleError
 from dse.studies.batch import Resolver
-from dse.studies.record import evaluate_one, record
+from dse.studies.record import evaluate_one, record, refuse_infeasible
 from dse.studies.requests import request
 from dse.studies.tables import emit, write
 
@@ -57,13 +56,7 @@ def run(
     if output is not None:
         write(found, output)
     emit(found, format)
-    if "infeasible" in found:
-        why = found["infeasible"]
-        raise InfeasibleError(
-            f"{found['machine']} cannot run {found['workload']}: "
-            f"{why['constraint']} needs {why['demand']:.6g} {why['unit']}, "
-            f"there is {why['bound']:.6g}; try {', or '.join(why['levers'])}"
-        )
+    refuse_infeasible(found)
 
 
 def _simulated(group: Group, timeline: Path | None) -> dict[str, Any]:

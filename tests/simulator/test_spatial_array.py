@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -154,7 +155,7 @@ def test_mapping_without_published_accounting_is_refused() -> None:
     file = mapping.file.model_copy(update={"paper": None})
     machine, work = load_machine("fusemax"), load_workload("attention", {"sequence": 512})
     with pytest.raises(MappingError, match="no published accounting"):
-        lower(work, machine, type(mapping)(mapping.name, file, {}, mapping.block), "paper")
+        lower(work, machine, replace(mapping, file=file), "paper")
 
 
 def test_unknown_accounting_names_the_nearest() -> None:
