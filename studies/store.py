@@ -123,13 +123,14 @@ class Store:
         each point.
         """
         self._begin()
-        rows = rows[~rows[POINT].isin(self._finished)]
-        if rows.empty:
+        new = [point not in self._finished for point in rows[POINT]]
+        if not any(new):
             return
+        if not all(new):
+            rows = rows[new]
+            components = None if components is None else components[components[POINT].isin(rows[POINT])]
         table = frames.to_arrow(rows)
-        details = (
-            None if components is None else frames.to_arrow(components[components[POINT].isin(rows[POINT])])
-        )
+        details = None if components is None else frames.to_arrow(components)
         journal.write(self.folder / JOURNAL, table, details)
         self._keep(table, details)
 
