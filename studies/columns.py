@@ -40,8 +40,10 @@ SCALARS = (
 COMPONENT_COLUMNS = ("component", "einsum", "tensor", "action", "count", "bytes", "energy_j", "busy_cycles")
 FAMILIES = ("utilization.", "bandwidth.", "vector_ops.", "infeasible.")
 SUFFIX_UNITS = {
+    "flops": "FLOP",
     "_flop_per_byte": "FLOP/B",
     "_flop_per_s": "FLOP/s",
+    "_byte_per_s": "B/s",
     "_bytes": "B",
     "_s": "s",
     "_j": "J",
@@ -82,4 +84,5 @@ def unit_of(name: str) -> str:
     """SI unit of a column, from the suffix of its name; empty for counts, fractions and text."""
     if name.startswith("bandwidth."):
         return "B/s"
-    return next((unit for suffix, unit in SUFFIX_UNITS.items() if name.endswith(suffix)), "")
+    head = name.split(".", maxsplit=1)[0]
+    return next((unit for suffix, unit in SUFFIX_UNITS.items() if head.endswith(suffix)), "")
