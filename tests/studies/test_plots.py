@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import fake
 import numpy as np
 import pandas as pd
 import pytest
@@ -26,6 +25,7 @@ from dse.studies.plots.look import COLOURS, Look
 from dse.studies.plots.pareto import pareto_front
 from dse.studies.plots.shape import Shape
 from dse.studies.plots.sheet import Sheet, styled
+from tests.studies import fake
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -358,7 +358,7 @@ import dse.studies.plots
 assert not {"matplotlib", "pandas", "numpy"} & set(sys.modules)
 import matplotlib
 before = matplotlib.rcParams.copy()
-import fake
+from tests.studies import fake
 dse.studies.plots.draw("bandwidth", *fake.sweep(), sys.argv[1])
 assert dict.__eq__(matplotlib.rcParams, before)  # plain lookups would choose a window system
 assert "matplotlib.pyplot" not in sys.modules
