@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     Addresses: TypeAlias = npt.NDArray[np.uint64]
     Mask: TypeAlias = npt.NDArray[np.bool_]
 
-# Integer tensors up to this many elements keep their values: lengths and index lists, not data.
+# Wide integer tensors up to this many elements keep their values: lengths and index lists; int8 is data.
 KEPT_VALUES = 65_536
+_STEERING = ("int32", "int64")
 _SHORT_NAMES = {"float16": "fp16", "bfloat16": "bf16", "float32": "fp32", "float64": "fp64"}
 
 
@@ -183,7 +184,7 @@ class Argument:
 def tensor_argument(name: str, tensor: Any) -> Argument:  # noqa: ANN401 - a torch tensor
     """Describe a torch tensor on the CPU."""
     dtype = str(tensor.dtype).removeprefix("torch.")
-    steering = not tensor.is_floating_point() and tensor.numel() <= KEPT_VALUES
+    steering = dtype in _STEERING and tensor.numel() <= KEPT_VALUES
     return Argument(
         name=name,
         address=tensor.data_ptr(),

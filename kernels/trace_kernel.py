@@ -114,9 +114,8 @@ def _compare(
     outputs: Sequence[object],
 ) -> float | None:
     """Largest error against the naive reference, or None where that would be too large to run."""
-    ranks = (*annotation.outer, annotation.mask.scores[0], annotation.loop.rank)
-    scores = math.prod(int(str(values[annotation.ranks[rank]])) for rank in ranks)
-    if scores > LARGEST_COMPARISON:
+    names = [annotation.ranks[rank] for rank in annotation.reference]
+    if math.prod(int(str(values[name])) for name in names) > LARGEST_COMPARISON:
         return None
     reference = getattr(launch.kernel_module(f"{name}_naive"), f"{name}_naive")(**inputs)
     error = max(_error(got, wanted) for got, wanted in zip(outputs, reference, strict=True))

@@ -139,7 +139,7 @@ def _on_axes(point: Point, group: Group, place: int) -> dict[str, Any]:
     sizes, known = group.workload.sizes, group.workload.parameters
     found: dict[str, Any] = {}
     for name, value in point.values.items():
-        rank = SIZE_AXES.get(name)
+        rank = SIZE_AXES.get(name, "")
         if rank in sizes:
             found[name] = int(sizes[rank][place if len(sizes[rank]) > 1 else 0])
         elif name not in REQUEST_AXES:

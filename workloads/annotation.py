@@ -1,69 +1,159 @@
 """Kernel annotations: what a Triton kernel computes, as a file that needs neither torch nor triton.
 
-Modelled: parameters with defaults and units, the cascade a kernel runs, which arguments are which tensors and
-tile sizes, its matrix products, its mask, and what counts as useful. Not modelled: how it is scheduled on a
-GPU.
+Modelled: parameters with defaults and units, the cascade a kernel runs, and for each launch which arguments
+are which tensors and tile sizes, the Einsums it computes, its steps (what it repeats), matrix products and
+mask. Not modelled: how it is scheduled on a GPU. ``docs/kernels.md`` says how to write one.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dse import spec as files
-from dse.errors import ConfigError, Problem, WorkloadError, nearest
-from dse.units import parse_count
+from dse.errors import ConfigError, Problem, nearest
+from dse.workloads.parameters import Parameter, resolve, wrong_defaults
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
+    from typing import Self
 
     from dse.workloads.trace import Value
 
 ROOM = "kernels"
-FULL = "full"
-_FLAGS = {"true": True, "false": False}
-
-
-class Parameter(files.Spec):
-    """One parameter of a kernel.
-
-    A ``count`` is a whole number above 0 (``64K`` works), a ``flag`` is true or false, a ``choice`` one of
-    ``choices``, ``lengths`` are whole numbers separated by commas, or ``full``. It takes its default, or else
-    the value of the parameter it is ``like``; with neither it must be given.
-    """
-
-    summary: str
-    kind: Literal["count", "flag", "choice", "lengths"] = "count"
-    default: str | None = None
-    like: str | None = None
-    choices: tuple[str, ...] = ()
-    unit: str = ""
+# Where extra operations stand that a program does once.
+PROGRAM = "program"
 
 
 class TensorNote(files.Spec):
-    """A tensor argument: its cascade tensor, a rank for each dimension, how often a program reads it."""
+    """A tensor argument: its cascade tensor, what each dimension is, how often a program reads it.
+
+    A dimension is a rank, a rank divided by a whole number where several elements share one (``e/2``), or a
+    whole number. ``access`` is needed for tensors outside the cascade that are read; ``coverage: visited``
+    says that only visited tiles are touched, not every element in use; ``step`` names the step that touches
+    a tile of it, where that is not the last one listed that moves along one of its ranks. ``repeats`` are
+    ranks it does not have, but the programs do: each of their tiles (or indices) touches it again.
+    """
 
     tensor: str = ""
     ranks: tuple[str, ...]
     traversals: int = Field(default=1, ge=1)
+    repeats: tuple[str, ...] = ()
+    access: Literal["", "read", "write", "both"] = ""
+    coverage: Literal["all", "visited"] = "all"
+    step: str = ""
 
 
-class LoopNote(files.Spec):
-    """The loop over tiles of a rank; each iteration visits one ``tile`` and loads it from an argument."""
+class StepNote(files.Spec):
+    """Something a program repeats: a loop over tiles, or a branch ``inside`` of one.
 
-    rank: str
-    tile: str
-    loads: str
+    It happens as often as tiles of the argument ``loads`` are read, tiles of ``stores`` are written, or as
+    the ``loop``-th loop of the launch (by source line, from 0) makes trips. It moves along ``rank``, by
+    ``tile`` where it is tiled. ``einsums`` are Einsums it computes though their ranks do not show it.
+    """
+
+    rank: str = ""
+    tile: str = ""
+    loads: str = ""
+    stores: str = ""
+    loop: int | None = None
+    inside: str = ""
+    einsums: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_count(self) -> Self:
+        if sum((bool(self.loads), bool(self.stores), self.loop is not None)) != 1:
+            raise ValueError("give one of loads, stores and loop: it counts how often the step happens")
+        return self
 
 
 class MaskNote(files.Spec):
-    """Launch arguments that mask scores: a flag and lengths; ``scores`` are a tile's row and key ranks."""
+    """What hides scores: launch arguments with a flag, a window and lengths, or something ``other``.
 
-    causal: str
+    ``scores`` are a tile's row and key ranks; ``step`` names the step that visits such tiles, where no step
+    moves by one of them. With ``other``, a text that says what chooses the pairs, their
+    number is taken from the trace and not compared with a closed form.
+    """
+
     scores: tuple[str, str]
+    causal: str = ""
+    window: str = ""
     lengths: dict[str, str] = {}
+    step: str = ""
+    other: str = ""
+
+
+class LaunchNote(files.Spec):
+    """One launch of a kernel function; see ``docs/kernels.md`` for the fields."""
+
+    kernel: str = ""
+    einsums: tuple[str, ...] = ()
+    outer: tuple[str, ...] = ()
+    tiles: dict[str, str]
+    tensors: dict[str, TensorNote]
+    steering: dict[str, str] = {}
+    steps: dict[str, StepNote] = {}
+    dots: dict[str, tuple[str, str, str]] = {}
+    vector: tuple[str, ...] = ()
+    extra: dict[str, dict[str, tuple[tuple[str, ...], ...]]] = {}
+    extra_reason: str = ""
+    mask: MaskNote | None = None
+
+    @model_validator(mode="after")
+    def _reasoned(self) -> Self:
+        if bool(self.extra) != bool(self.extra_reason):
+            raise ValueError("extra and extra_reason belong together: say why the operations are added")
+        return self
+
+    def references(
+        self, label: str, ranks: Collection[str]
+    ) -> Iterator[tuple[str, str, str, Collection[str]]]:
+        """Every name that refers to another section: its path, what it names, the name, what is defined."""
+        path = f"launches.{label}"
+        for argument, note in self.tensors.items():
+            for dimension in (*note.ranks, *note.repeats):
+                if not dimension.isdigit():
+                    yield f"{path}.tensors.{argument}.ranks", "rank", dimension.partition("/")[0], ranks
+            if note.step:
+                yield f"{path}.tensors.{argument}.step", "step", note.step, self.steps
+        for rank in self.outer:
+            yield f"{path}.outer", "rank", rank, ranks
+        if self.mask is not None and self.mask.step:
+            yield f"{path}.mask.step", "step", self.mask.step, self.steps
+        for name in self.extra:
+            yield f"{path}.extra", "step", name, {*self.steps, PROGRAM}
+        yield from self._step_references(path, ranks)
+        for where, sizes in self._tiled():
+            for rank in sizes:
+                yield f"{path}.{where}", "tiled rank", rank, self.tiles
+
+    def _step_references(
+        self, path: str, ranks: Collection[str]
+    ) -> Iterator[tuple[str, str, str, Collection[str]]]:
+        known: dict[str, tuple[str, Collection[str]]] = {
+            "rank": ("rank", {*ranks, *self.tiles}),
+            "tile": ("tiled rank", self.tiles),
+            "loads": ("tensor argument", {*self.tensors, *self.steering}),
+            "stores": ("tensor argument", self.tensors),
+            "inside": ("step", self.steps),
+        }
+        for name, step in self.steps.items():
+            for key, (what, names) in known.items():
+                if getattr(step, key):
+                    yield f"{path}.steps.{name}.{key}", what, getattr(step, key), names
+
+    def _tiled(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Places that name tiled ranks."""
+        for name, sizes in self.dots.items():
+            yield f"dots.{name}", sizes
+        if self.mask is not None:
+            yield "mask.scores", self.mask.scores
+        for step, kinds in self.extra.items():
+            for kind, operations in kinds.items():
+                for ranks in operations:
+                    yield f"extra.{step}.{kind}", ranks
 
 
 class Annotation(files.Spec):
@@ -72,85 +162,59 @@ class Annotation(files.Spec):
     summary: str
     source: str
     cascade: str
-    kernel: str
     parameters: dict[str, Parameter]
     ranks: dict[str, str]
     outer: tuple[str, ...] = Field(min_length=1)
-    tiles: dict[str, str]
-    tensors: dict[str, TensorNote]
-    loop: LoopNote
-    dots: dict[str, tuple[str, str, str]]
-    mask: MaskNote
+    groups: dict[str, str] = {}
+    whole: dict[str, str] = {}
+    outside: dict[str, str] = {}
+    launches: dict[str, LaunchNote] = Field(min_length=1)
+    scores: str = ""
+    reference: tuple[str, ...] = Field(min_length=1)
     useful: str
     tolerance: dict[str, float]
 
     def resolve(self, given: Mapping[str, object]) -> dict[str, Value]:
-        """Value of every parameter, typed; text is read as in the file.
+        """Value of every parameter, typed; WorkloadError with all unknown, missing and malformed ones."""
+        return resolve(self.parameters, given)
 
-        Raises
-        ------
-        WorkloadError
-            Unknown, missing and malformed parameters, together.
+    @property
+    def scoring(self) -> str:
+        """Label of the launch whose query-key pairs are the workload's: ``scores``, or the first with a mask.
+
+        Empty where no launch has a mask.
         """
-        problems = [
-            Problem(f"unknown parameter{nearest(name, self.parameters)}", path=name)
-            for name in given
-            if name not in self.parameters
-        ]
-        values: dict[str, Value] = {}
-        wrong: dict[str, str] = {}
-        for name in self.parameters:
-            source, raw = self._raw(name, given)
-            try:
-                values[name] = _typed(self.parameters[source], raw)
-            except (ConfigError, WorkloadError) as error:
-                wrong[source] = str(error)
-        problems += [Problem(message, path=name) for name, message in wrong.items()]
-        if problems:
-            raise WorkloadError(*problems)
-        return values
-
-    def _raw(self, name: str, given: Mapping[str, object]) -> tuple[str, object]:
-        """What a parameter is set to, and the parameter that set it."""
-        while name not in given:
-            like = self.parameters[name].like
-            if like is None:
-                return name, self.parameters[name].default
-            name = like
-        return name, given[name]
+        masked = [label for label, note in self.launches.items() if note.mask is not None]
+        return self.scores or (masked[0] if masked else "")
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """Dotted path and fault of every name that refers to nothing."""
         for path, what, name, known in self._references():
             if name not in known:
                 yield path, f"there is no {what} '{name}'{nearest(name, known)}"
-        for name, parameter in self.parameters.items():
-            try:
-                if parameter.default is not None:
-                    _typed(parameter, parameter.default)
-            except (ConfigError, WorkloadError) as error:
-                yield f"parameters.{name}.default", str(error)
+        yield from wrong_defaults(self.parameters)
 
     def _references(self) -> Iterator[tuple[str, str, str, Collection[str]]]:
-        """Every name that refers to another section: its path, what it names, the name, what is defined."""
         own = [name for name, parameter in self.parameters.items() if parameter.like is None]
         for name, parameter in self.parameters.items():
             if parameter.like is not None:
                 yield f"parameters.{name}.like", "parameter with its own value", parameter.like, own
         for rank, name in self.ranks.items():
-            yield f"ranks.{rank}", "parameter", name, self.parameters
-        for argument, note in self.tensors.items():
-            for rank in note.ranks:
-                yield f"tensors.{argument}.ranks", "rank", rank, self.ranks
-        for rank in self.outer:
-            yield "outer", "rank", rank, self.ranks
-        yield "loop.loads", "tensor argument", self.loop.loads, self.tensors
-        yield "loop.rank", "rank", self.loop.rank, self.ranks
-        yield "loop.tile", "tiled rank", self.loop.tile, self.tiles
-        tiled = {f"dots.{name}": ranks for name, ranks in self.dots.items()}
-        for path, ranks in (tiled | {"mask.scores": self.mask.scores}).items():
-            for rank in ranks:
-                yield path, "tiled rank", rank, self.tiles
+            if name:
+                yield f"ranks.{rank}", "parameter", name, self.parameters
+        for key in ("outer", "reference"):
+            for rank in getattr(self, key):
+                yield key, "rank", rank, self.ranks
+        for key in ("groups", "whole"):
+            for part, rank in getattr(self, key).items():
+                yield f"{key}.{part}", "rank", rank, self.ranks
+        for rank in self.groups:
+            yield f"groups.{rank}", "rank", rank, self.ranks
+        if self.scores:
+            masked = [label for label, note in self.launches.items() if note.mask is not None]
+            yield "scores", "launch with a mask", self.scores, masked
+        for label, note in self.launches.items():
+            yield from note.references(label, self.ranks)
 
 
 def load_annotation(source: str | Path) -> Annotation:
@@ -168,24 +232,3 @@ def load_annotation(source: str | Path) -> Annotation:
     if problems:
         raise ConfigError(*problems)
     return annotation
-
-
-def _typed(parameter: Parameter, raw: object) -> Value:
-    if raw is None:
-        raise WorkloadError("needs a value: it has no default")
-    text = ",".join(map(str, raw)) if isinstance(raw, (list, tuple)) else str(raw).strip()
-    if parameter.kind == "flag":
-        if text.lower() not in _FLAGS:
-            raise WorkloadError(f"'{text}' is neither true nor false")
-        return _FLAGS[text.lower()]
-    if parameter.kind == "choice":
-        if text not in parameter.choices:
-            allowed = ", ".join(parameter.choices)
-            raise WorkloadError(f"'{text}' is none of {allowed}{nearest(text, parameter.choices)}")
-        return text
-    if parameter.kind == "lengths":
-        return () if text in (FULL, "") else tuple(parse_count(part) for part in text.split(","))
-    count = parse_count(text)
-    if count < 1:
-        raise WorkloadError(f"'{text}' must be more than 0")
-    return count

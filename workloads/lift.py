@@ -1,28 +1,44 @@
 """From a trace to checked facts: what the kernel did agrees with its annotation and its cascade.
 
 Rank sizes, tile sizes, precisions, visited tiles and masks come from the trace; ``lift_checks`` says what
-must follow from them. Modelled: one launch that loops over tiles of one rank. Not modelled: several launches
-and sampled traces, which are refused.
+must follow from them. Modelled: any number of launches, each with its steps and mask. Not modelled: sampled
+traces, which are refused.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from math import ceil, prod
 from typing import TYPE_CHECKING
 
 from dse.errors import TraceError
-from dse.workloads.lift_checks import problems
+from dse.workloads.lift_checks import cascade_operations, computed, problems, step_of
 from dse.workloads.trace_facts import read_facts
 from dse.workloads.trace_file import content_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from dse.workloads.annotation import Annotation
     from dse.workloads.cascade import Cascade
     from dse.workloads.trace import Coordinates, Trace
     from dse.workloads.trace_facts import Facts, Visits
+
+
+@dataclass(frozen=True, slots=True)
+class LiftedLaunch:
+    """What one launch did: Einsums it computed, programs, how often each step happened, executed work."""
+
+    label: str
+    kernel: str
+    einsums: tuple[str, ...]
+    programs: int
+    steps: Mapping[str, int]
+    flops: Mapping[str, int]
+    exps: int
+    read_bytes: Mapping[str, int]
+    written_bytes: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +58,8 @@ class LiftedTrace:
     query_lengths, key_lengths
         Rows and keys in use of each sequence; empty if all are full.
     executed_pairs, useful_pairs
-        Query-key pairs computed, and those the mask leaves; their quotient is the density of the work done.
+        Query-key pairs computed by the scoring launch, and those its mask leaves; their quotient is the
+        density of the work done. 0 for a kernel without scores.
     executed_flops, useful_flops, executed_exps, useful_exps
         Floating-point operations of matrix products and exponentials; see the annotation's ``useful``.
     read_bytes, written_bytes, unique_read_bytes, unique_written_bytes
@@ -50,7 +67,9 @@ class LiftedTrace:
     traversals
         How often each program reads its part of an input.
     visits, tiles_full, tiles_masked, tiles_skipped
-        Tiles of the looped rank visited by class of programs, in total without and with a mask, and never.
+        Tiles of scores visited by class of programs, in total without and with a mask, and never.
+    launches
+        The same work launch by launch.
     """
 
     kernel: str
@@ -82,6 +101,7 @@ class LiftedTrace:
     kernel_hash: str
     seed: int
     versions: Mapping[str, str]
+    launches: tuple[LiftedLaunch, ...]
 
 
 def lift(trace: Trace, annotation: Annotation, cascade: Cascade) -> LiftedTrace:
@@ -95,60 +115,133 @@ def lift(trace: Trace, annotation: Annotation, cascade: Cascade) -> LiftedTrace:
     """
     if trace.sampled:
         raise TraceError("the trace is sampled; only a full trace can be lifted: trace every program")
-    facts = read_facts(trace.launch(annotation.kernel), annotation)
+    facts = read_facts(trace, annotation)
     found = problems(facts, annotation, cascade)
     if found:
         raise TraceError(*found)
     return _lifted(trace, facts, annotation, cascade)
 
 
-def _lifted(trace: Trace, facts: Facts, annotation: Annotation, cascade: Cascade) -> LiftedTrace:
-    total = facts.totals
-    names = {argument: note.tensor or argument for argument, note in annotation.tensors.items()}
-    visited = sum(visits.programs * visits.tiles for visits in facts.visits)
-    masked = sum(visits.programs * visits.masked for visits in facts.visits)
-    loop = annotation.loop
-    existing = ceil(facts.ranks[loop.rank] / facts.tiles[loop.tile])
-    scores = annotation.mask.scores
-    depths = [
-        prod(facts.ranks[rank] for rank in dot if rank not in scores) for dot in annotation.dots.values()
-    ]
+def _lifted(trace: Trace, facts: Sequence[Facts], annotation: Annotation, cascade: Cascade) -> LiftedTrace:
+    scoring = next((launch for launch in facts if launch.label == annotation.scoring), facts[0])
+    visited = sum(visits.programs * visits.tiles for visits in scoring.visits)
+    masked = sum(visits.programs * visits.masked for visits in scoring.visits)
+    rows, keys = _scores(scoring)
+    inputs = [note for launch in facts for note in launch.note.tensors.values()]
+    sums = {
+        name: _by_tensor((launch, getattr(launch.totals, name)) for launch in facts)
+        for name in ("read_bytes", "written_bytes", "unique_read_bytes", "unique_written_bytes")
+    }
     return LiftedTrace(
         kernel=trace.kernel,
         cascade=cascade.name,
         family=cascade.family,
-        ranks=facts.ranks,
-        shape={name: facts.ranks[rank] for rank, name in annotation.ranks.items()},
-        tiles=facts.tiles,
-        precisions=facts.precisions,
-        causal=facts.causal,
-        query_lengths=facts.lengths.get(scores[0], ()),
-        key_lengths=facts.lengths.get(loop.rank, ()),
-        executed_pairs=visited * prod(facts.tiles[rank] for rank in scores),
-        useful_pairs=facts.useful_pairs,
-        executed_flops=sum(total.dot_flops.values()),
-        useful_flops=2 * facts.useful_pairs * sum(depths),
-        executed_exps=sum(total.exps.values()),
-        useful_exps=facts.useful_pairs,
-        read_bytes=_renamed(total.read_bytes, names),
-        written_bytes=_renamed(total.written_bytes, names),
-        unique_read_bytes=_renamed(total.unique_read_bytes, names),
-        unique_written_bytes=_renamed(total.unique_written_bytes, names),
-        traversals={
-            note.tensor: note.traversals
-            for note in annotation.tensors.values()
-            if note.tensor in cascade.inputs
-        },
-        visits=facts.visits,
+        ranks=scoring.ranks,
+        shape={name: scoring.ranks[rank] for rank, name in annotation.ranks.items() if name},
+        tiles=scoring.tiles,
+        precisions={name: kind for launch in reversed(facts) for name, kind in launch.precisions.items()},
+        causal=scoring.causal,
+        query_lengths=scoring.lengths.get(rows, ()),
+        key_lengths=scoring.lengths.get(keys, ()),
+        executed_pairs=visited * _tile_pairs(scoring),
+        useful_pairs=scoring.useful_pairs,
+        executed_flops=sum(sum(launch.totals.dot_flops.values()) for launch in facts),
+        useful_flops=sum(_useful_flops(launch, cascade) for launch in facts),
+        executed_exps=sum(sum(launch.totals.exps.values()) for launch in facts),
+        useful_exps=sum(_useful_exps(launch, cascade) for launch in facts),
+        **sums,
+        traversals={note.tensor: note.traversals for note in inputs if note.tensor in cascade.inputs},
+        visits=scoring.visits,
         tiles_full=visited - masked,
         tiles_masked=masked,
-        tiles_skipped=total.programs * existing - visited,
+        tiles_skipped=_existing_tiles(scoring) - visited,
         trace_hash=content_hash(trace),
         kernel_hash=trace.kernel_hash,
         seed=trace.seed,
         versions=trace.versions,
+        launches=tuple(_launch(launch, cascade) for launch in facts),
     )
 
 
-def _renamed(amounts: Mapping[str, int], names: Mapping[str, str]) -> dict[str, int]:
-    return {names.get(argument, argument): amount for argument, amount in amounts.items()}
+def _launch(facts: Facts, cascade: Cascade) -> LiftedLaunch:
+    return LiftedLaunch(
+        label=facts.label,
+        kernel=facts.launch.kernel,
+        einsums=tuple(einsum.name for einsum in computed(facts, cascade)),
+        programs=facts.totals.programs,
+        steps={name: facts.count(name) for name in facts.note.steps},
+        flops=facts.totals.dot_flops,
+        exps=sum(facts.totals.exps.values()),
+        read_bytes=facts.totals.read_bytes,
+        written_bytes=facts.totals.written_bytes,
+    )
+
+
+def _scores(facts: Facts) -> tuple[str, str]:
+    """Whole ranks of the rows and keys of the scores, empty without a mask."""
+    if facts.note.mask is None:
+        return "", ""
+    rows, keys = facts.note.mask.scores
+    return facts.whole.get(rows, rows), facts.whole.get(keys, keys)
+
+
+def _tile_pairs(facts: Facts) -> int:
+    mask = facts.note.mask
+    return prod(facts.tiles[rank] for rank in mask.scores) if mask else 0
+
+
+def _existing_tiles(facts: Facts) -> int:
+    """Tiles of scores there are, visited or not, over all outer ranks."""
+    mask = facts.note.mask
+    if mask is None:
+        return 0
+    counts = [
+        ceil(facts.ranks[whole] / facts.tiles[tile])
+        for whole, tile in zip(_scores(facts), mask.scores, strict=True)
+    ]
+    return prod(counts) * prod(facts.ranks[rank] for rank in facts.outer)
+
+
+def _useful_flops(facts: Facts, cascade: Cascade) -> int:
+    """Two per multiply-add: of the pairs the mask leaves, or of whole ranks where no scores take part."""
+    scores = facts.note.mask.scores if facts.note.mask else ()
+    outer = prod(facts.ranks[rank] for rank in facts.outer)
+    total = 0
+    for name, ranks in facts.note.dots.items():
+        if scores and set(scores) <= set(ranks):
+            pairs = facts.pairs_of(step_of(facts, cascade, name, ranks))
+            total += 2 * pairs * prod(_whole(facts, rank) for rank in ranks if rank not in scores)
+        else:
+            total += 2 * outer * prod(_whole(facts, rank) for rank in ranks)
+    return total
+
+
+def _whole(facts: Facts, rank: str) -> int:
+    """Size of the rank a tiled rank is part of."""
+    whole = facts.whole.get(rank, rank)
+    if whole not in facts.ranks:
+        raise TraceError(f"rank {rank} is tiled, but the annotation's 'whole' does not say of which rank")
+    return facts.ranks[whole]
+
+
+def _useful_exps(facts: Facts, cascade: Cascade) -> int:
+    """Exponentials of scores that the mask leaves."""
+    mask = facts.note.mask
+    if mask is None:
+        return 0
+    return sum(
+        facts.pairs_of(step_of(facts, cascade, einsum, ranks))
+        for kind, einsum, ranks in cascade_operations(facts, cascade)
+        if kind == "exponentials"
+        and all(rank in ranks or facts.whole.get(rank, rank) in ranks for rank in mask.scores)
+    )
+
+
+def _by_tensor(launches: Iterable[tuple[Facts, Mapping[str, int]]]) -> dict[str, int]:
+    """Amounts summed by cascade tensor, by argument for others."""
+    summed: Counter[str] = Counter()
+    for facts, amounts in launches:
+        for argument, amount in amounts.items():
+            note = facts.note.tensors.get(argument)
+            summed[(note.tensor if note else "") or argument] += amount
+    return dict(summed)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dse.studies.plots.look import EDGE, FAINT, SHADES
-from dse.studies.plots.marks import entry, note, patch, points_of
+from dse.studies.plots.marks import entry, label_decades, note, patch, points_of
 from dse.studies.plots.slots import Slots, keys_of
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def grouped_bars(
         _crosses(ax, lefts + np.array(slots.widths) / 2, grid[:, k])
     if logarithmic:
         ax.set_yscale("log")
+        label_decades(ax.yaxis)
         ax.set_ylim(min(low, origin) / 1.3, high * 1.3)
     else:
         ax.set_ylim(0.0, high * 1.05)
@@ -118,6 +119,7 @@ def dots(
                 markeredgecolor=EDGE, markeredgewidth=0.3, clip_on=False, zorder=3,
             )  # fmt: skip
     ax.set_yscale("log")
+    label_decades(ax.yaxis)
     ax.set_xlim(*slots.limits(ax))
     return ax
 

@@ -11,7 +11,7 @@ from dse.studies.plots.look import EDGE
 from dse.studies.plots.marks import note
 from dse.studies.plots.sheet import Sheet
 from dse.studies.plots.slots import Slots, keys_of, label_groups
-from dse.studies.quantities import significant
+from dse.studies.quantities import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -194,36 +194,41 @@ def bandwidth(shape: Shape, look: Look, width: float) -> tuple[Figure, pd.DataFr
         raise ConfigError("results have no column bandwidth.<memory>.average, which this plot shows")
     found = []
     for memory in memories:
-        columns = [f"bandwidth.{memory}.{kind}" for kind in ("average", "peak")]
+        columns = {f"bandwidth.{memory}.{kind}": f"{kind}_byte_per_s" for kind in ("average", "peak")}
         part = tables.by_group(shape, [name for name in columns if name in shape.table])
-        part = part.rename(columns={name: f"{name.rsplit('.', 1)[1]}_gb_per_s" for name in columns})
+        part = part.rename(columns=columns)
         part.insert(0, "memory", memory)
         found.append(part)
     table = pd.concat(found, ignore_index=True)
-    values = [str(name) for name in table if str(name).endswith("_gb_per_s")]
-    table[values] = table[values] / 1e9
-    _feasible(table, "average_gb_per_s")
+    _feasible(table, "average_byte_per_s")
     names = shape.names
     several = len(memories) > 1
     panels = Panels(table, [*(["memory"] if several else []), *shape.facets], shape.cells, 1, width)
     sheet = Sheet(width, len(panels.parts), 0.95)
 
     def fill(part: pd.DataFrame, ax: Axes) -> Axes:
-        bars.dots(part, ax, "average_gb_per_s", panels.groups, names, look)
-        if "peak_gb_per_s" in part and part["peak_gb_per_s"].notna().any():
-            peaks = part.dropna(subset="peak_gb_per_s").drop_duplicates("peak_gb_per_s")
-            for name, peak in zip(peaks["series"], peaks["peak_gb_per_s"], strict=True):
-                colour = EDGE if len(peaks) == 1 else look.series[name].colour
-                ax.axhline(peak, color=colour, linewidth=0.7, linestyle=(0, (4, 2)), zorder=2)
-            ax.set_ylim(top=float(part["peak_gb_per_s"].max()) * 6.0)
-            text = f"peak {', '.join(significant(peak, 3) for peak in peaks['peak_gb_per_s'])} GB/s"
-            note(ax, text, (0.008, 0.95), xycoords="axes fraction", va="top")
+        bars.dots(part, ax, "average_byte_per_s", panels.groups, names, look)
+        _peaks(part, ax, look)
         return ax
 
     panels.draw(sheet, fill, look, 1)
     legend: list[Artist] = bars.line_handles(names, look)
-    text = "Average bandwidth (GB/s)" if several else f"Avg. {look.label(memories[0])} bandwidth (GB/s)"
+    text = "Average bandwidth (B/s)" if several else f"Avg. {look.label(memories[0])} bandwidth (B/s)"
     return sheet.finish(text, [legend]), table
+
+
+def _peaks(part: pd.DataFrame, ax: Axes, look: Look) -> None:
+    """The memory's peak as a dashed line, or one for each series whose memory differs."""
+    if "peak_byte_per_s" not in part:
+        return
+    peaks = part.dropna(subset="peak_byte_per_s").drop_duplicates("peak_byte_per_s")
+    for name, peak in zip(peaks["series"], peaks["peak_byte_per_s"], strict=True):
+        colour = EDGE if len(peaks) == 1 else look.series[name].colour
+        ax.axhline(peak, color=colour, linewidth=0.7, linestyle=(0, (4, 2)), zorder=2)
+    if len(peaks):
+        ax.set_ylim(top=float(peaks["peak_byte_per_s"].max()) * 6.0)
+        text = ", ".join(quantity(peak, "B/s", 3) for peak in peaks["peak_byte_per_s"])
+        note(ax, f"peak {text}", (0.008, 0.95), xycoords="axes fraction", va="top")
 
 
 def _over(shape: Shape, look: Look, word: str = "over") -> str:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from dse.studies.quantities import PREFIXES, exponent_of
+
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 POINTS_PER_INCH = 72.0
@@ -16,6 +19,20 @@ def points_of(ax: Axes) -> tuple[float, float]:
     """Width and height of a panel on paper, in points."""
     place, page = ax.get_position(), cast("Figure", ax.get_figure()).get_size_inches()
     return float(place.width * page[0] * POINTS_PER_INCH), float(place.height * page[1] * POINTS_PER_INCH)
+
+
+def label_decades(axis: Axis, *, prefixes: bool = True) -> None:
+    """Label the decades of a log axis as plain text, which draws several times faster than formulas."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    axis.set_major_formatter(FuncFormatter(lambda value, _: _short(value) if prefixes else f"{value:.10g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _short(value: float) -> str:
+    """A tick value with an SI prefix; hundredths to hundreds stay plain."""
+    exponent = 0 if 0.01 <= abs(value) < 1000.0 else exponent_of(value)
+    return f"{value / 10.0**exponent:g} {PREFIXES[exponent]}".rstrip()
 
 
 def note(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from dse.errors import ConfigError
 from dse.studies.plots.look import EDGE
-from dse.studies.plots.marks import entry, note, points_of
+from dse.studies.plots.marks import entry, label_decades, note, points_of
 from dse.studies.plots.scatter import label_panel, panel_sheet
 from dse.studies.plots.shape import require
 from dse.studies.quantities import quantity
@@ -57,6 +57,8 @@ def roofline_plot(table: pd.DataFrame, ax: Axes, cells: Sequence[str], look: Loo
     low, high = min(table[INTENSITY].min(), ridges.min()) / 3, max(table[INTENSITY].max(), ridges.max()) * 3
     ax.set_xscale("log")
     ax.set_yscale("log")
+    label_decades(ax.xaxis)
+    label_decades(ax.yaxis)
     ax.set_xlim(low, high)
     floor, top = min(table[THROUGHPUT].min(), (roofs[BANDWIDTH] * low).min()) / 1.5, roofs[PEAK].max() * 2.2
     if 1 < len(roofs) <= _MOST_ROOFS:  # the list of roofs stands above the highest one

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dse.studies.plots.look import EDGE
-from dse.studies.plots.marks import entry
+from dse.studies.plots.marks import entry, label_decades
 from dse.studies.plots.sheet import PAGE_IN, Sheet
 
 if TYPE_CHECKING:
@@ -48,9 +48,12 @@ def label_panel(ax: Axes, name: str) -> None:
 
 
 def log_axis(ax: Axes, which: str, values: npt.NDArray[np.float64], margin: float = 0.1) -> None:
-    """A log axis around the values with readable ticks, or a linear one if they span less than a factor 5."""
+    """A log axis around the values with readable ticks, or a linear one if they span less than a factor 5.
+
+    Ticks of the y axis have SI prefixes; those of the x axis, whose unit has one already, are plain.
+    """
     import numpy as np
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import LogLocator
 
     low, high = float(values.min()), float(values.max())
     axis = ax.xaxis if which == "x" else ax.yaxis
@@ -62,10 +65,9 @@ def log_axis(ax: Axes, which: str, values: npt.NDArray[np.float64], margin: floa
     (ax.set_xscale if which == "x" else ax.set_yscale)("log")
     decades = np.log10(high / low)
     limit(low / 10.0 ** (margin * decades), high * 10.0 ** (margin * decades))
+    label_decades(axis, prefixes=which == "y")
     if decades < _FEW_DECADES:
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
 
 
 def series_handles(names: Sequence[str], styles: Mapping[str, Style], look: Look) -> list[Artist]:

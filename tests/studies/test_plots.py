@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import os
@@ -8,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import fake
 import numpy as np
 import pandas as pd
 import pytest
@@ -25,6 +25,7 @@ from dse.studies.plots.look import COLOURS, Look
 from dse.studies.plots.pareto import pareto_front
 from dse.studies.plots.shape import Shape
 from dse.studies.plots.sheet import Sheet, styled
+from tests.studies import fake
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,7 +38,15 @@ NUMBERS = [
 ]
 
 
+@functools.cache
+def of_paper(kind: str, width: float) -> tuple[Figure, pd.DataFrame]:
+    with styled():
+        return plots.build(kind, PAPER, PARTS, width, fake.LABELS)
+
+
 def built(kind: str, results: pd.DataFrame, width: float = 7.0) -> tuple[Figure, pd.DataFrame]:
+    if results is PAPER:
+        return of_paper(kind, width)
     with styled():
         return plots.build(kind, results, PARTS, width, fake.LABELS)
 
@@ -349,7 +358,7 @@ import dse.studies.plots
 assert not {"matplotlib", "pandas", "numpy"} & set(sys.modules)
 import matplotlib
 before = matplotlib.rcParams.copy()
-import fake
+from tests.studies import fake
 dse.studies.plots.draw("bandwidth", *fake.sweep(), sys.argv[1])
 assert dict.__eq__(matplotlib.rcParams, before)  # plain lookups would choose a window system
 assert "matplotlib.pyplot" not in sys.modules

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
-import sweeper
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dse.errors import ConfigError
 from dse.studies.store import Store, point_hash, read
+from tests.studies import sweeper
 
 if TYPE_CHECKING:
     from pathlib import Path

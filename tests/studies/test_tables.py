@@ -5,7 +5,6 @@ import io
 import json
 import math
 
-import fake
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 from dse.errors import ConfigError
 from dse.studies import tables
 from dse.studies.quantities import PREFIXES, common_exponent, quantity, significant, size
+from tests.studies import fake
 
 
 def written(data: object, form: str = "table") -> str:

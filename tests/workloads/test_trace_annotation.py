@@ -88,12 +88,28 @@ def test_a_parameter_without_default_must_be_given() -> None:
         (
             "k: {tensor: K, ranks: [b, g, m, e]}",
             "k: {tensor: K, ranks: [b, g, n, e]}",
-            "tensors.k.ranks: there is",
+            "launches.flash_forward_kernel.tensors.k.ranks: there is",
         ),
-        ("loads: k}", "loads: keys}", "loop.loads: there is no tensor argument 'keys'"),
-        ("tile: m0", "tile: m1", "loop.tile: there is no tiled rank 'm1'"),
-        ("QK: [p, m0, e]", "QK: [p, m, e]", "dots.QK: there is no tiled rank 'm'"),
-        ("scores: [p, m0]", "scores: [p, n]", "mask.scores: there is no tiled rank 'n'"),
+        (
+            "loads: k}",
+            "loads: keys}",
+            "launches.flash_forward_kernel.steps.keys.loads: there is no tensor argument 'keys'",
+        ),
+        (
+            "tile: m0",
+            "tile: m1",
+            "launches.flash_forward_kernel.steps.keys.tile: there is no tiled rank 'm1'",
+        ),
+        (
+            "QK: [p, m0, e]",
+            "QK: [p, m, e]",
+            "launches.flash_forward_kernel.dots.QK: there is no tiled rank 'm'",
+        ),
+        (
+            "scores: [p, m0]",
+            "scores: [p, n]",
+            "launches.flash_forward_kernel.mask.scores: there is no tiled rank 'n'",
+        ),
         ("outer: [b, h]", "outer: [b, x]", "outer: there is no rank 'x'"),
         (
             "{default: 64, unit: elements",

@@ -16,6 +16,8 @@ from dse.workloads.trace_facts import Visits
 from dse.workloads.trace_file import content_hash, load_trace
 
 ANNOTATION = load_annotation("flash_forward")
+KERNEL = "flash_forward_kernel"
+NOTE = ANNOTATION.launches[KERNEL]
 CASCADE = load_cascade("softmax_flash")
 CAUSAL = load_trace("flash_forward_causal")
 Change = Callable[[Event], Event | None]
@@ -170,28 +172,32 @@ def test_another_cascade_is_refused_with_every_difference() -> None:
 
 
 def test_traversals_are_checked() -> None:
-    k = ANNOTATION.tensors["k"].model_copy(update={"traversals": 2})
-    annotation = ANNOTATION.model_copy(update={"tensors": {**ANNOTATION.tensors, "k": k}})
+    k = NOTE.tensors["k"].model_copy(update={"traversals": 2})
+    annotation = broken(tensors={**NOTE.tensors, "k": k})
     with pytest.raises(TraceError, match=r"k, elements read: traced 4,096, expected 8,192 \(2 times"):
         lift(CAUSAL, annotation, CASCADE)
 
 
 def broken(**changes: object) -> Annotation:
-    return ANNOTATION.model_copy(update=changes)
+    """The annotation with other values in its only launch, or at the top."""
+    own = {key: value for key, value in changes.items() if key in type(NOTE).model_fields}
+    rest = {key: value for key, value in changes.items() if key not in own}
+    launches = {KERNEL: NOTE.model_copy(update=own)}
+    return ANNOTATION.model_copy(update={"launches": launches, **rest})
 
 
 @pytest.mark.parametrize(
     ("annotation", "message"),
     [
         (broken(kernel="flash_kernel"), "0 launches of 'flash_kernel'"),
-        (broken(tiles={**ANNOTATION.tiles, "p": "BLOCK_P"}), "names argument 'BLOCK_P', the launch has none"),
-        (broken(tiles={**ANNOTATION.tiles, "p": "CAUSAL"}), "argument 'CAUSAL' is True, no tile size"),
+        (broken(tiles={**NOTE.tiles, "p": "BLOCK_P"}), "names argument 'BLOCK_P', the launch has none"),
+        (broken(tiles={**NOTE.tiles, "p": "CAUSAL"}), "argument 'CAUSAL' is True, no tile size"),
         (
-            broken(tensors={name: note for name, note in ANNOTATION.tensors.items() if name != "lse"}),
+            broken(tensors={name: note for name, note in NOTE.tensors.items() if name != "lse"}),
             "the launch uses tensor 'lse', the annotation does not say what it is",
         ),
         (
-            broken(tensors={**ANNOTATION.tensors, "w": ANNOTATION.tensors["q"]}),
+            broken(tensors={**NOTE.tensors, "w": NOTE.tensors["q"]}),
             "names tensor 'w', the launch has none",
         ),
         (broken(dots={"QK": ("p", "m0", "e")}), r"traced at 2 lines of the kernel, expected 1 \(QK\)"),
