@@ -18,15 +18,14 @@ from pydantic import ValidationError
 from dse import spec, yaml_tree
 from dse.errors import ConfigError, DseError, Problem, nearest
 from dse.studies.verbs import listing, schema
+from dse.studies.verbs.check_sweep import sweep_problems
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from dse.simulator.mapping import MappingFile
-    from dse.studies.sweep_file import Part
 
 _COMMON = {"extends", "title", "summary", "source", "notes", "assumes"}
-NAMED = ("machine", "workload", "mapper")  # axes of a sweep whose values are names
 _ROOMS = {shelf.kind: shelf.room for shelf in listing.SHELVES.values()} | dict.fromkeys(
     ("sram", "technology"), "arch/tables"
 )
@@ -172,7 +171,7 @@ def _machine(path: Path) -> str:
         if kind != machine.kind:
             message = f"mapping {machine.mapping} is for a {kind}, this machine is a {machine.kind}"
             problems.append(Problem(message, spec.place_of(file, "mapping"), "mapping"))
-    problems += [] if file.sweep is None else _sweep_problems(file, path)
+    problems += [] if file.sweep is None else sweep_problems(file, path)
     if problems:
         raise ConfigError(*problems)
     return f"machine, {machine.kind}"
@@ -186,62 +185,12 @@ def _missing(file: spec.Spec, path: str, name: str, room: str) -> Iterator[Probl
         yield from (Problem(one.message, spec.place_of(file, path), path) for one in error.problems)
 
 
-def _sweep_problems(file: spec.Spec, path: Path) -> Iterator[Problem]:
-    """What is wrong with the ``sweep:`` of a file: axes, and the machines, workloads and mappers they name."""
-    from dse.studies.sweep_file import load_sweep
-
-    for part in load_sweep(path)[0]:
-        where = f"sweep.also.{part.name}" if part.name else "sweep"
-        for one in _part_problems(part, where):
-            yield Problem(one.message, one.place or spec.place_of(file, one.path), one.path)
-
-
-def _part_problems(part: Part, where: str) -> list[Problem]:
-    """What is wrong with the axes at a dotted path."""
-    from dse.studies.sweep_file import requests
-
-    axes = part.axes
-    missing: list[Problem] = []
-    for key in NAMED:
-        uses = [
-            (f"{name}.{key}", values[key])
-            for name, values in (("set", axes.set), ("baseline", axes.baseline))
-            if key in values
-        ]
-        uses += [(f"{key}[{i}]", name) for i, name in enumerate(getattr(axes, key))]
-        for at, name in uses:
-            missing += [Problem(message, path=f"{where}.{at}") for message in _not_there(key, name)]
-    if not missing:
-        try:
-            next(requests(axes, part.names))
-        except DseError as error:
-            missing += error.problems
-    return missing
-
-
-def _not_there(key: str, name: str) -> list[str]:
-    """Why a machine, workload or mapper of a sweep cannot be found."""
-    from dse.mappers.choose import mappers
-    from dse.workloads.load import room_of
-
-    try:
-        if key == "machine":
-            spec.find(name, _ROOMS["machine"])
-        elif key == "workload":
-            room_of(name)
-        elif name not in mappers():
-            return [f"no mapper '{name}'{nearest(name, mappers())}"]
-    except ConfigError as error:
-        return [one.message for one in error.problems]
-    return []
-
-
 def _sweep(path: Path) -> str:
     """Axes, and what they name."""
     from dse.studies.sweep_file import SweepFile
 
     file = spec.load(path, SweepFile, _ROOMS["sweep"])
-    problems = list(_sweep_problems(file, path))
+    problems = list(sweep_problems(file, path))
     if problems:
         raise ConfigError(*problems)
     return "sweep"
