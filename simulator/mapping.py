@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from dse import spec
-from dse.errors import MappingError, Problem, nearest
+from dse.errors import ConfigError, MappingError, Problem, nearest
 from dse.units import Bytes, PositiveCount
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def load_mapping(source: str | Path, choices: Dict[str, str] | None = None) -> M
             allowed = ", ".join(file.options[name])
             raise MappingError(Problem(f"'{choice}' is not one of {allowed}", path=f"options.{name}"))
         chosen[name] = choice
-    patched = _patched(file, [file.options[key][choice] for key, choice in chosen.items()])
+    patched = _patched(file, chosen)
     path = spec.origin(file)
     return Mapping(
         name=path.stem,
@@ -193,14 +193,29 @@ def _beside(file: str, name: str) -> Path:
     return Path(file).resolve().parent / name
 
 
-def _patched(file: MappingFile, patches: list[dict[str, Any]]) -> MappingFile:
-    """The file with patches merged in, key by key."""
-    if not any(patches):
+def _patched(file: MappingFile, chosen: Dict[str, str]) -> MappingFile:
+    """The file with the patches of the chosen options merged in, key by key."""
+    patches = {name: file.options[name][choice] for name, choice in chosen.items()}
+    if not any(patches.values()):
         return file
     tree = file.model_dump(exclude_unset=True)
-    for patch in patches:
+    for patch in patches.values():
         tree = _merged(tree, patch)
-    return spec.checked(tree, MappingFile, f"{spec.origin(file)} with options")
+    try:
+        return spec.checked(tree, MappingFile, spec.origin(file).name)
+    except ConfigError as error:
+        raise ConfigError(*_placed(error, file, chosen)) from None
+
+
+def _placed(error: ConfigError, file: MappingFile, chosen: Dict[str, str]) -> list[Problem]:
+    """Problems of a patched file, at the options whose patches name what they are about."""
+    found = []
+    for problem in error.problems:
+        last = problem.path.rpartition(".")[2]
+        named = [f"options.{n}.{c}" for n, c in chosen.items() if f"'{last}'" in repr(file.options[n][c])]
+        at = named[0] if named else "options"
+        found.append(Problem(f"{problem.path}: {problem.message}", spec.place_of(file, at), at))
+    return found
 
 
 def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -13,8 +13,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
-
 from dse import spec, yaml_tree
 from dse.errors import ConfigError, DseError, Problem, nearest
 from dse.studies.verbs import listing, schema
@@ -250,11 +248,8 @@ def _mapping(path: Path) -> str:
         for choice in choices:
             try:
                 load_mapping(path, {option: choice})
-            except ValidationError as error:
-                at = f"options.{option}.{choice}"
-                for one in error.errors():
-                    message = f"gives no valid mapping: {'.'.join(map(str, one['loc']))}: {one['msg']}"
-                    problems.append(Problem(message, spec.place_of(file, at), at))
+            except ConfigError as error:
+                problems += error.problems
     if problems:
         raise ConfigError(*problems)
     return f"mapping, cascade {file.cascade} on a {file.kind}"
