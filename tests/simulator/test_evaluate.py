@@ -27,9 +27,9 @@ from dse.simulator.program import (
     Unit,
 )
 from tests.simulator.fusemax import tile, with_memory
-from tests.simulator.trees import at_point, changed, has_choice, programs
+from tests.simulator.trees import EXAMPLES, at_point, changed, has_choice, programs
 
-TREES = settings(max_examples=50, deadline=None)
+TREES = settings(max_examples=EXAMPLES, deadline=None)
 
 
 def one(name: str, unit: str, busy: float, joules: float = 0.0) -> Body:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 Change = Callable[[Array], Array]
 UNITS = ("a", "b", "c")
+EXAMPLES = 60
+MANY_EXAMPLES = 3000
 
 
 def columns(low: int, high: int, points: int, quarter: bool = False) -> st.SearchStrategy[Array]:
