@@ -75,14 +75,19 @@ def total(values: Iterable[Array]) -> Array:
     return result
 
 
+def add_to(found: Array, more: Array) -> Array:
+    """Sum of a temporary array and another one, written over the temporary if it is large enough."""
+    return np.add(found, more, out=found) if len(found) >= len(more) else found + more
+
+
 def floor_div(numerator: Array, denominator: Array) -> Array:
     """Floor of the quotient; exact for integers whose sum is below 2**53.
 
     ``numpy.floor_divide`` is 20 times slower; the correctly rounded quotient of such integers never reaches
     the next one.
     """
-    quotient: Array = np.floor(numerator / denominator)
-    return quotient
+    quotient = numerator / denominator
+    return np.floor(quotient, out=quotient)
 
 
 def ceil_div(numerator: Values, denominator: Values) -> Array:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from dse.simulator.arrays import ONE, ZERO, total
+from dse.simulator.arrays import ONE, ZERO, add_to, total
 from dse.simulator.loops import LoopCosts
 from dse.simulator.program import Body, Choose, Loop, Par, Seq, Sub, children_of, leaf_body, nodes_of
 from dse.simulator.structure import LATENCY
@@ -26,14 +26,12 @@ if TYPE_CHECKING:
 
 def costs(node: Loop | Body, points: Points) -> LoopCosts:
     """Costs of a Body or of a Loop over one."""
-    found: LoopCosts = points.once("costs", node, lambda: LoopCosts(node, points))
-    return found
+    return points.once("costs", node, lambda: LoopCosts(node, points))
 
 
 def lower(node: Node, points: Points) -> Array:
     """Lower bound on the cycles of a node."""
-    found: Array = points.once("lower", node, lambda: _lower(node, points))
-    return found
+    return points.once("lower", node, lambda: _lower(node, points))
 
 
 def _lower(node: Node, points: Points) -> Array:
@@ -90,8 +88,7 @@ def chosen(node: Choose, points: Points) -> Array:
             found = np.where(better, float(number), found)
         return found
 
-    found: Array = points.once("chosen", node, work)
-    return found
+    return points.once("chosen", node, work)
 
 
 def own_work(node: Node, points: Points) -> dict[str, Array]:
@@ -143,8 +140,7 @@ def together(node: Par) -> list[list[Node]]:
 
 def upper(node: Node, points: Points) -> Array:
     """Upper bound on the cycles of a node that has its units to itself."""
-    found: Array = points.once("upper", node, lambda: _upper(node, points))
-    return found
+    return points.once("upper", node, lambda: _upper(node, points))
 
 
 def _upper(node: Node, points: Points) -> Array:
@@ -254,8 +250,39 @@ def rows(node: Node, points: Points, times: Array | None = None, prefix: str = "
 
 def joules(node: Node, points: Points) -> Array:
     """Energy of one execution of a node: the sum over its ledger rows, left to right."""
-    found = ZERO
-    for row in rows(node, points):
-        if row.action.joules is not ZERO:
-            found = found + row.runs * points.checked(row.action.joules, "joules", row.path, unknown=True)
+    return _charged(ZERO, node, points, None)
+
+
+def _charged(found: Array, node: Node, points: Points, times: Array | None) -> Array:
+    """``found`` plus the energy of the rows of a node, in ledger order."""
+    if isinstance(node, Sub):
+        return _charged(found, node.program.root, points.inside(node), times)
+    if isinstance(node, Loop | Body) and leaf_body(node) is not None:
+        loop = costs(node, points)
+        for number, name, energy in points.keep("charges", node, lambda: _charges(node)):
+            runs = loop.runs(number)
+            executed = runs if times is None else times * runs
+            row = executed * points.checked(energy, "joules", name, unknown=True)
+            found = row if found is ZERO else add_to(row, found)
+        return found
+    if isinstance(node, Loop):
+        count = repeats(node, points)
+        return _charged(found, node.body, points, count if times is None else times * count)
+    for number, child in enumerate(children_of(node)):
+        here = times
+        if isinstance(node, Choose):
+            here = np.where(chosen(node, points) == number, ONE if times is None else times, 0.0)
+        found = _charged(found, child, points, here)
     return found
+
+
+def _charges(node: Loop | Body) -> list[tuple[int, str, Array]]:
+    """Actions of a loop body that cost energy: the step's number and name, and the joules."""
+    body = leaf_body(node)
+    assert body is not None
+    return [
+        (number, step.name, action.joules)
+        for number, step in enumerate(body.steps)
+        for action in step.actions
+        if action.joules is not ZERO
+    ]

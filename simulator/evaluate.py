@@ -18,7 +18,7 @@ from dse.errors import DseError
 from dse.simulator.arrays import Array, Codes, total
 from dse.simulator.bounds import costs, joules, lower, own_work, upper
 from dse.simulator.ledger import Ledger, ledger_of
-from dse.simulator.points import CHUNK, Points, all_units, ranges
+from dse.simulator.points import CHUNK, Points, all_units
 from dse.simulator.program import Body, Loop, leaf_body
 from dse.simulator.usage import UnitTime, critical_path, shares, unit_times
 
@@ -161,11 +161,12 @@ class Evaluation(Totals):
         found: dict[K, Array] = {}
         bad = self.feasible != 0
         with np.errstate(all="ignore"):
-            for start, stop in ranges(self.program.size):
-                for key, part in work(Points(self.program, start, stop, bad[start:stop])).items():
+            for points in Points(self.program, 0, 0).ranges():
+                points.excused = bad[points.start : points.stop]
+                for key, part in work(points).items():
                     if key not in found:
                         found[key] = np.empty(self.program.size)
-                    found[key][start:stop] = part
+                    found[key][points.start : points.stop] = part
         if bad.any():
             for whole in found.values():
                 whole[bad] = np.nan
@@ -186,9 +187,8 @@ def evaluate(program: Program, chunk: int = CHUNK) -> Evaluation:
     bound, feasible = np.empty(n, np.int16), np.zeros(n, np.int16)
     constraints = program.all_constraints
     with np.errstate(all="ignore"):
-        for start, stop in ranges(n, chunk):
-            here = slice(start, stop)
-            points = Points(program, start, stop)
+        for points in Points(program, 0, 0).ranges(chunk):
+            here = slice(points.start, points.stop)
             if constraints:
                 _check(constraints, points, feasible[here])
             cycles[here] = lower(program.root, points)
@@ -208,14 +208,15 @@ def evaluate_each(build: Callable[[slice], Program], size: int, chunk: int = 16 
         If a program does not have the points of its slice, or differs from the others in what can bound it.
     """
     parts: list[Evaluation] = []
-    for start, stop in ranges(size, chunk):
-        program = build(slice(start, stop))
-        if program.size not in (1, stop - start):
-            raise DseError(f"a program of {program.size} points was built for {stop - start} points")
+    slices = [slice(start, min(start + chunk, size)) for start in range(0, size, chunk)]
+    for here in slices:
+        program, points = build(here), here.stop - here.start
+        if program.size not in (1, points):
+            raise DseError(f"a program of {program.size} points was built for {points} points")
         parts.append(evaluate(program))
         if parts[-1].bound_names != parts[0].bound_names:
             raise DseError("programs of different structure were built for one evaluation")
-    lengths = [stop - start for start, stop in ranges(size, chunk)]
+    lengths = [here.stop - here.start for here in slices]
 
     def join(name: str) -> np.ndarray:
         return np.concatenate(

@@ -9,7 +9,7 @@ import numpy as np
 
 from dse.simulator.arrays import Array, total
 from dse.simulator.bounds import rows
-from dse.simulator.points import Points, ranges
+from dse.simulator.points import Points
 
 if TYPE_CHECKING:
     from dse.simulator.arrays import Mask
@@ -62,14 +62,15 @@ def ledger_of(program: Program, infeasible: Mask) -> Ledger:
     """Ledger of a program at all of its design points, made range by range."""
     first = list(rows(program.root, Points(program, 0, 1, infeasible[:1])))
     tables = [np.empty((len(first), program.size)) for _ in range(3)]
-    for start, stop in ranges(program.size):
-        points = Points(program, start, stop, infeasible[start:stop])
+    for points in Points(program, 0, 0).ranges():
+        here = slice(points.start, points.stop)
+        points.excused = infeasible[here]
         for number, row in enumerate(rows(program.root, points)):
             for table, values in zip(
                 tables, (row.action.count, row.action.bytes, row.action.joules), strict=True
             ):
                 each = points.checked(values, "an action", row.path, unknown=values is row.action.joules)
-                np.multiply(row.runs, each, out=table[number, start:stop])
+                np.multiply(row.runs, each, out=table[number, here])
     if infeasible.any():
         for table in tables:
             table[:, infeasible] = np.nan

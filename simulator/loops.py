@@ -8,20 +8,21 @@ path through one iteration. For the upper bound, what a chain of steps that wait
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from dse.simulator.arrays import ONE, ZERO, Array, Mask, floor_div, total
+from dse.simulator.arrays import ONE, ZERO, Array, Mask, add_to, floor_div, total
 from dse.simulator.program import Loop, leaf_body
-from dse.simulator.structure import LATENCY, CyclePlan, UnitPlan, plan_of
+from dse.simulator.structure import LATENCY, BodyPlan, CyclePlan, UnitPlan, plan_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dse.simulator.points import Points
-    from dse.simulator.program import Body
+    from dse.simulator.program import Body, Step
 
 
 class Term(NamedTuple):
@@ -34,7 +35,10 @@ class Term(NamedTuple):
     @property
     def cycles(self) -> Array:
         """Sum of the parts."""
-        return self.before + self.middle + self.after
+        if self.before is ZERO:
+            return self.middle if self.after is ZERO else self.middle + self.after
+        found = self.before + self.middle
+        return found if self.after is ZERO else add_to(found, self.after)
 
 
 def _where_ran(ran: list[Mask], term: Term) -> Term:
@@ -45,61 +49,144 @@ def _where_ran(ran: list[Mask], term: Term) -> Term:
     return Term(*(np.where(some, part, 0.0) for part in term))
 
 
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a loop body takes from its program at all points, and what of its paths does not vary."""
+
+    plan: BodyPlan
+    name: str
+    steps: tuple[Step, ...]
+    count: Array
+    busy: list[Array]
+    latency: list[Array]
+    every: list[Array]
+    distance: list[Array]
+    servers: list[Array]
+    heads: dict[int, Array]
+    tails: dict[int, Array]
+
+    @staticmethod
+    def of(node: Loop | Body, points: Points) -> Inputs:
+        """Inputs of a Body or of a Loop over one; those that do not vary are checked here."""
+        body = leaf_body(node)
+        assert body is not None
+        plan = plan_of(node, points.program)
+        loop = node if isinstance(node, Loop) else None
+        distances = [*(e.distance for e in body.edges), *(h.capacity for h in (loop.holds if loop else ()))]
+        found = Inputs(
+            plan,
+            node.name,
+            body.steps,
+            ONE if loop is None else loop.count,
+            [step.busy for step in body.steps],
+            [ZERO if len(s.latency) == 1 and not s.latency[0] else s.latency for s in body.steps],
+            [step.every for step in body.steps],
+            distances,
+            [points.program.units[unit.name].count for unit in plan.units],
+            {},
+            {},
+        )
+        for step in body.steps:
+            for values, what in ((step.busy, "busy"), (step.latency, "latency")):
+                if len(values) == 1:
+                    points.checked(values, what, step.name)
+        return found
+
+
+def _sum(parts: list[Array]) -> Array:
+    """Sum of at least one array, left to right."""
+    if len(parts) == 1:
+        return parts[0]
+    found = parts[0] + parts[1]
+    for part in parts[2:]:
+        found = add_to(found, part)
+    return found
+
+
+def _here(values: list[Array], points: Points) -> list[Array]:
+    return [v if len(v) == 1 else points.at(v) for v in values]
+
+
 class LoopCosts:
     """Cycles of a Body, or of a Loop over one, at some design points, worked out as they are asked for."""
 
     def __init__(self, node: Loop | Body, points: Points) -> None:
-        body = leaf_body(node)
-        assert body is not None
-        self.plan = plan_of(node, points.program)
-        self.count = points.checked(node.count, "count", node.name) if isinstance(node, Loop) else ONE
-        self.busy = [points.checked(s.busy, "busy", s.name) for s in body.steps]
-        self.latency = [
-            ZERO if s.latency is ZERO else points.checked(s.latency, "latency", s.name) for s in body.steps
-        ]
-        self.every = [points.at(s.every) for s in body.steps]
-        holds = node.holds if isinstance(node, Loop) else ()
-        distances = [*(e.distance for e in body.edges), *(h.capacity for h in holds)]
-        self.distance = [points.at(d) for d in distances]
-        self.servers = {u.name: points.at(points.program.units[u.name].count) for u in self.plan.units}
-        self._heads: dict[int, Array] = {}
-        self._tails: dict[int, Array] = {}
+        inputs = points.keep("inputs", node, lambda: Inputs.of(node, points))
+        self.plan = inputs.plan
+        self.count = (
+            inputs.count if inputs.count is ONE else points.checked(inputs.count, "count", inputs.name)
+        )
+        self.busy, self.latency = inputs.busy.copy(), inputs.latency.copy()
+        for number, step in enumerate(inputs.steps):
+            if len(self.busy[number]) > 1:
+                self.busy[number] = points.checked(self.busy[number], "busy", step.name)
+            if len(self.latency[number]) > 1:
+                self.latency[number] = points.checked(self.latency[number], "latency", step.name)
+        self.every = _here(inputs.every, points)
+        self.distance = _here(inputs.distance, points)
+        servers = _here(inputs.servers, points)
+        self.servers = {unit.name: count for unit, count in zip(self.plan.units, servers, strict=True)}
+        self._kept_heads, self._kept_tails = inputs.heads, inputs.tails
+        self._heads = inputs.heads.copy()
+        self._tails = inputs.tails.copy()
+        self._runs: dict[int, Array] = {}
+        self._finishes: dict[int, Array] = {}
+        self._rests: dict[int, Array] = {}
+        self._fixed_rounds: dict[float, Array] = {}
 
     def runs(self, step: int) -> Array:
         """Executions of a step: iterations, or whole groups of ``every`` (with ``first``, groups begun)."""
         shape = self.plan.steps[step]
         if not shape.sparse:
             return self.count
-        if not shape.first:
-            return floor_div(self.count, self.every[step])
-        runs: Array = np.ceil(self.count / self.every[step])
-        return runs
+        if step not in self._runs:
+            groups = self.count / self.every[step]
+            self._runs[step] = np.ceil(groups) if shape.first else np.floor(groups)
+        return self._runs[step]
 
     def head(self, step: int) -> Array:
         """Least cycles from the start of an iteration to the start of the step."""
         if step not in self._heads:
             found = ZERO
             for source in self.plan.before[step]:
-                finish = self.head(source) + self.busy[source]
-                if self.latency[source] is not ZERO:
-                    finish = finish + self.latency[source]
+                finish = self._finish(source)
                 if self.plan.steps[source].sparse and not self.plan.steps[source].first:
                     finish = self._where_both(source, step, finish)
                 found = finish if found is ZERO else np.maximum(found, finish)
             self._heads[step] = found
+            if len(found) == 1:
+                self._kept_heads[step] = found
         return self._heads[step]
+
+    def _finish(self, step: int) -> Array:
+        """Least cycles from the start of an iteration to the result of the step."""
+        if step not in self._finishes:
+            finish = self.head(step) + self.busy[step]
+            if self.latency[step] is not ZERO:
+                finish = add_to(finish, self.latency[step])
+            self._finishes[step] = finish
+        return self._finishes[step]
 
     def tail(self, step: int) -> Array:
         """Least cycles from where the step stops being busy to the end of all that waits for it."""
         if step not in self._tails:
             found = ZERO
             for target in self.plan.after[step]:
-                rest = self.busy[target] + self.tail(target)
+                rest = self._rest(target)
                 if self.plan.steps[target].sparse:
                     rest = self._where_both(target, step, rest)
                 found = rest if found is ZERO else np.maximum(found, rest)
-            self._tails[step] = found if self.latency[step] is ZERO else self.latency[step] + found
+            found = found if self.latency[step] is ZERO else self.latency[step] + found
+            self._tails[step] = found
+            if len(found) == 1:
+                self._kept_tails[step] = found
         return self._tails[step]
+
+    def _rest(self, step: int) -> Array:
+        """Least cycles from the start of the step to the end of all that waits for it."""
+        if step not in self._rests:
+            self._rests[step] = self.busy[step] + self.tail(step)
+        return self._rests[step]
 
     def _where_both(self, rare: int, other: int, cycles: Array) -> Array:
         """Cycles where the rare step certainly runs in an iteration of the other one, else zero."""
@@ -112,9 +199,7 @@ class LoopCosts:
         """Server-cycles the loop keeps a unit busy."""
         found: Array | None = None
         if unit.dense:
-            found = self.busy[unit.dense[0]]
-            for step in unit.dense[1:]:
-                found = found + self.busy[step]
+            found = _sum([self.busy[step] for step in unit.dense])
             if self.count is not ONE:
                 found = self.count * found
         for step in unit.sparse:
@@ -148,35 +233,40 @@ class LoopCosts:
 
     def cycle_term(self, cycle: CyclePlan) -> Term:
         """Rounds of a dependence cycle in a row; a step that skips iterations may lengthen its reach."""
-        weight: Array | None = None
+        parts: list[Array] = []
         for edge, step in zip(cycle.edges, cycle.steps, strict=True):
-            part = self.busy[step]
+            parts.append(self.busy[step])
             if self.plan.edges[edge].hold < 0 and self.latency[step] is not ZERO:
-                part = part + self.latency[step]
-            weight = part if weight is None else weight + part
-        assert weight is not None
+                parts.append(self.latency[step])
+        weight = _sum(parts)
         reach = self.cycle_distance(cycle)
         for step in cycle.steps:
             if self.plan.steps[step].sparse:
                 reach = reach + (self.every[step] - 1)
         anchor = cycle.anchor
         sparse = self.plan.steps[anchor].sparse
-        rounds = floor_div(self.count - (self.every[anchor] if sparse else 1.0), reach)
-        term = Term(self.head(anchor), rounds * weight, self.busy[anchor] + self.tail(anchor))
+        rounds = floor_div(self.count - self.every[anchor], reach) if sparse else self._rounds(reach)
+        term = Term(self.head(anchor), rounds * weight, self._rest(anchor))
         return _where_ran([self.runs(anchor) >= 1], term) if sparse else term
+
+    def _rounds(self, reach: Array) -> Array:
+        """Times that a distance fits between the first iteration and the last."""
+        if len(reach) > 1:
+            return floor_div(self.count - 1.0, reach)
+        if reach[0] not in self._fixed_rounds:
+            self._fixed_rounds[reach[0]] = floor_div(self.count - 1.0, reach)
+        return self._fixed_rounds[reach[0]]
 
     @cached_property
     def path(self) -> Array:
         """Cycles of the longest path through one iteration, of steps that certainly run."""
         found = ZERO
         for step in self.plan.ends:
-            finish = self.head(step) + self.busy[step]
-            if self.latency[step] is not ZERO:
-                finish = finish + self.latency[step]
+            finish = self._finish(step)
             found = finish if found is ZERO else np.maximum(found, finish)
         for step in self.plan.sparse:
             through = self.head(step) + self.busy[step] + self.tail(step)
-            found = np.maximum(found, np.where(self.runs(step) >= 1, through, 0.0))
+            found = np.maximum(found, self._if_run(step, through))
         return found
 
     def terms(self) -> list[Term]:
@@ -195,9 +285,10 @@ class LoopCosts:
         code: NDArray[np.unsignedinteger] = np.zeros(1, narrow)
         for number, term in zip(self.plan.codes[1:], terms[1:], strict=True):
             cycles = term.cycles
-            larger = np.greater(cycles, best)
-            best = np.maximum(best, cycles)
-            code = np.maximum(code, np.multiply(larger.view(np.uint8), narrow(number)))
+            within = np.less_equal(cycles, best)
+            if not np.logical_and.reduce(within):
+                best = np.maximum(best, cycles)
+                code = np.maximum(code, np.multiply(np.logical_not(within).view(np.uint8), narrow(number)))
         if not np.minimum.reduce(self.count) > 0:
             best = np.where(self.count > 0, best, 0.0)
         return best, code
@@ -245,7 +336,8 @@ class LoopCosts:
         return np.where(self.count > 0, part, 0.0)
 
     def _if_run(self, step: int, weight: Array) -> Array:
-        if weight is ZERO or not self.plan.steps[step].sparse:
+        """The weight where the step is executed at all, else zero."""
+        if weight is ZERO or not self.plan.steps[step].sparse or np.minimum.reduce(self.runs(step)) >= 1:
             return weight
         return np.where(self.runs(step) >= 1, weight, 0.0)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -10,30 +11,44 @@ from dse.errors import DseError
 from dse.simulator.program import Sub, nodes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from dse.simulator.arrays import Array, Mask
     from dse.simulator.program import Program, Unit
 
-CHUNK = 8192
+CHUNK = 16384
+T = TypeVar("T")
+_LARGE_BLOCK = 1 << 24
 
 
 class Points:
     """Design points ``start`` to ``stop`` of a program, and what was already worked out at them.
 
     Ranges of ``CHUNK`` points keep the arrays in cache. Every operation is elementwise, so that the ranges
-    change no bit of a result.
+    change no bit of a result. What does not vary between points is kept from range to range.
     """
 
-    __slots__ = ("_memo", "_subs", "excused", "program", "start", "stop")
+    __slots__ = ("_kept", "_memo", "_seen", "_subs", "excused", "program", "start", "stop")
 
     def __init__(self, program: Program, start: int, stop: int, excused: Mask | None = None) -> None:
         self.program = program
         self.start = start
         self.stop = stop
         self.excused = excused
+        self._seen: set[int] = set()
         self._memo: dict[tuple[str, int], Any] = {}
+        self._kept: dict[tuple[str, int], Any] = {}
         self._subs: dict[int, Points] = {}
+
+    def ranges(self, chunk: int = CHUNK) -> Iterator[Points]:
+        """Consecutive ranges that cover all points of the program."""
+        size = self.program.size
+        if size > chunk:
+            _keep_freed_memory()
+        for start in range(0, size, chunk):
+            here = Points(self.program, start, min(start + chunk, size))
+            here._kept = self._kept
+            yield here
 
     def at(self, values: Array) -> Array:
         """Values at these points: shape (1,) as it is, otherwise a view."""
@@ -50,6 +65,9 @@ class Points:
             Naming the first point with a negative value or NaN.
         """
         here = self.at(values)
+        if id(values) in self._seen:
+            return here
+        self._seen.add(id(values))
         if not np.minimum.reduce(here) >= 0:
             wrong = (here < 0) if unknown else ~(here >= 0)
             if self.excused is not None:
@@ -57,22 +75,24 @@ class Points:
             if wrong.any():
                 point = int(wrong.argmax())
                 place = self.start + point if len(values) > 1 else 0
-                raise DseError(
-                    f"{what} of {name} is {here[min(point, len(here) - 1)]} at design point {place}"
-                )
+                value = here[min(point, len(here) - 1)]
+                raise DseError(f"{what} of {name} is {value} at design point {place}")
         return here
 
-    def once(self, what: str, node: object, work: Callable[[], Any]) -> Any:  # noqa: ANN401
+    def once(self, what: str, node: object, work: Callable[[], T]) -> T:
         """Result of ``work``, done at most once for a node at these points."""
-        key = (what, id(node))
-        if key not in self._memo:
-            self._memo[key] = work()
-        return self._memo[key]
+        return _remembered(self._memo, what, node, work)
+
+    def keep(self, what: str, node: object, work: Callable[[], T]) -> T:
+        """Result of ``work`` that holds for all points of the program, done at most once for a node."""
+        return _remembered(self._kept, what, node, work)
 
     def inside(self, sub: Sub) -> Points:
         """The same points of the program inside a clock domain."""
         if id(sub) not in self._subs:
-            self._subs[id(sub)] = Points(sub.program, self.start, self.stop, self.excused)
+            found = Points(sub.program, self.start, self.stop, self.excused)
+            found._kept = self._kept
+            self._subs[id(sub)] = found
         return self._subs[id(sub)]
 
     def ratio(self, sub: Sub) -> Array:
@@ -80,9 +100,22 @@ class Points:
         return self.at(self.program.clock_hz) / self.at(sub.program.clock_hz)
 
 
-def ranges(size: int, chunk: int = CHUNK) -> list[tuple[int, int]]:
-    """Consecutive (start, stop) pairs that cover ``size`` points."""
-    return [(start, min(start + chunk, size)) for start in range(0, size, chunk)]
+@cache
+def _keep_freed_memory() -> None:
+    """Let the allocator keep freed arrays: freeing one large block raises glibc's limits for all later ones.
+
+    Otherwise every range gives its memory back to the system and faults it in again, which takes longer
+    than the arithmetic on it.
+    """
+    np.empty(_LARGE_BLOCK, np.uint8)
+
+
+def _remembered(memory: dict[tuple[str, int], Any], what: str, node: object, work: Callable[[], T]) -> T:
+    key = (what, id(node))
+    if key not in memory:
+        memory[key] = work()
+    found: T = memory[key]
+    return found
 
 
 def all_units(program: Program, prefix: str = "") -> dict[str, Unit]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from dse.errors import ConfigError
 from dse.studies.plots.look import EDGE, FAINT
 from dse.studies.plots.marks import note
-from dse.studies.plots.scatter import label_panel, log_axis, panel_sheet, series_handles
+from dse.studies.plots.scatter import label_panel, log_axis, panel_sheet, series_handles, thinned
 from dse.studies.plots.shape import require
 
 if TYPE_CHECKING:
@@ -19,15 +19,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from dse.studies.plots.look import Look
+    from dse.studies.plots.look import Look, Style
     from dse.studies.plots.shape import Shape
 
     Array = npt.NDArray[np.float64]
 
 _MOST_CELLS = 4  # up to here every workload gets a front of its own
 _MOST_NAMES = 8
-_MOST_POINTS = 20_000
-_GRID = 600  # marks nearer than this fraction of the axis would hide each other
+_MOST_HOLLOW = 1000
 
 
 def pareto_front(x: npt.ArrayLike, y: npt.ArrayLike) -> npt.NDArray[np.bool_]:
@@ -71,7 +70,7 @@ def tidy(shape: Shape) -> pd.DataFrame:
             found += [_marked(cell[[*shape.facets, *shape.cells, *own, "latency_s"]]) for _, cell in cells]
         else:
             found.append(_marked(_averaged(part, shape, own)))
-    return _thinned(pd.concat(found, ignore_index=True))
+    return thinned(pd.concat(found, ignore_index=True), ["area_m2", "latency_s"], ["machine", "front"])
 
 
 def _averaged(part: pd.DataFrame, shape: Shape, own: Sequence[str]) -> pd.DataFrame:
@@ -93,20 +92,6 @@ def _marked(part: pd.DataFrame) -> pd.DataFrame:
     return part.assign(front=pareto_front(part["area_m2"], part["latency_s"]))
 
 
-def _thinned(table: pd.DataFrame) -> pd.DataFrame:
-    """Of very many dominated points, one for each spot they would print on."""
-    import numpy as np
-
-    if len(table) <= _MOST_POINTS:
-        return table
-    spots = {}
-    for name in ("area_m2", "latency_s"):
-        logs = np.log(table[name].to_numpy())
-        spots[name] = ((logs - logs.min()) / max(float(np.ptp(logs)), 1e-9) * _GRID).astype(int)
-    again = table.assign(**spots).duplicated(["machine", "front", *spots])
-    return table[table["front"] | ~again].reset_index(drop=True)
-
-
 def front_plot(
     table: pd.DataFrame, ax: Axes, cells: Sequence[str], designs: Sequence[str], look: Look
 ) -> Axes:
@@ -124,16 +109,24 @@ def front_plot(
     _name_points(ax, highest, [name for name in designs if name != "machine"], look)
     for machine, part in table.groupby("machine", sort=False):
         style = look.machines[str(machine)]
-        for on_front, marks in part.groupby("front"):
-            ax.plot(
-                marks["area_m2"] * 1e6, marks["latency_s"], style.marker, color=style.colour, markersize=4,
-                markerfacecolor=style.colour if on_front else "white", zorder=3 if on_front else 2,
-                markeredgecolor=EDGE if on_front else style.colour, markeredgewidth=0.4 if on_front else 0.8,
-                rasterized=len(marks) > 2000,
-            )  # fmt: skip
+        beaten, front = part[~part["front"]], part[part["front"]]
+        crowd = len(table) > _MOST_HOLLOW
+        _marks(ax, beaten, style, "." if crowd else style.marker, 1.5 if crowd else 4.0, hollow=not crowd)
+        _marks(ax, front, style, style.marker, 3.0 if crowd else 4.0, hollow=False)
     log_axis(ax, "x", table["area_m2"].to_numpy() * 1e6, 0.18)
     log_axis(ax, "y", table["latency_s"].to_numpy())
     return ax
+
+
+def _marks(ax: Axes, part: pd.DataFrame, style: Style, marker: str, size: float, *, hollow: bool) -> None:
+    """Marks of one kind; tiny ones have no edge and are stored as pixels."""
+    tiny = size < 2.0
+    edge = style.colour if hollow or tiny else EDGE
+    ax.plot(
+        part["area_m2"] * 1e6, part["latency_s"], linestyle="", marker=marker, markersize=size,
+        color="white" if hollow else style.colour, markeredgecolor=edge, zorder=2 if hollow or tiny else 3,
+        markeredgewidth=0.8 if hollow else 0.4, rasterized=tiny,
+    )  # fmt: skip
 
 
 def _name_points(ax: Axes, front: pd.DataFrame, designs: Sequence[str], look: Look) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from dse.errors import ConfigError
 from dse.studies.plots.look import EDGE
 from dse.studies.plots.marks import entry, label_decades, note, points_of
-from dse.studies.plots.scatter import label_panel, panel_sheet
+from dse.studies.plots.scatter import label_panel, panel_sheet, thinned
 from dse.studies.plots.shape import require
 from dse.studies.quantities import quantity
 
@@ -44,7 +44,7 @@ def tidy(shape: Shape) -> pd.DataFrame:
     table = table.dropna(subset=[INTENSITY, THROUGHPUT, PEAK, BANDWIDTH]).reset_index(drop=True)
     if table.empty:
         raise ConfigError("no feasible design point to plot")
-    return table
+    return thinned(table, [INTENSITY, THROUGHPUT], ["machine", "workload", PEAK, BANDWIDTH, *shape.facets])
 
 
 def roofline_plot(table: pd.DataFrame, ax: Axes, cells: Sequence[str], look: Look) -> Axes:
@@ -60,21 +60,22 @@ def roofline_plot(table: pd.DataFrame, ax: Axes, cells: Sequence[str], look: Loo
     label_decades(ax.xaxis)
     label_decades(ax.yaxis)
     ax.set_xlim(low, high)
-    floor, top = min(table[THROUGHPUT].min(), (roofs[BANDWIDTH] * low).min()) / 1.5, roofs[PEAK].max() * 2.2
-    if 1 < len(roofs) <= _MOST_ROOFS:  # the list of roofs stands above the highest one
-        top = floor * (roofs[PEAK].max() / floor) ** (
-            1 / (1 - (len(roofs) + 1) * _LINE_PT / points_of(ax)[1])
-        )
-    ax.set_ylim(floor, top)
+    floor = min(table[THROUGHPUT].min(), (roofs[BANDWIDTH] * low).min()) / 1.5
+    listed = len(roofs) if 1 < len(roofs) <= _MOST_ROOFS else 0.8  # lines of text above the highest roof
+    share = (listed + 1) * _LINE_PT / points_of(ax)[1]
+    ax.set_ylim(floor, floor * (roofs[PEAK].max() / floor) ** (1 / (1 - share)))
     _draw_roofs(ax, table, look)
     joined = len(table) <= _MOST_JOINED
     trail = [name for name in cells[:-1] if name in table] if joined else []
     for _, part in table.groupby(["series" if joined else "machine", "workload", *trail], sort=False):
+        colour, marker = (
+            look.machines[part["machine"].iloc[0]].colour,
+            look.workloads[part["workload"].iloc[0]],
+        )
         ax.plot(
-            part[INTENSITY], part[THROUGHPUT], color=look.machines[part["machine"].iloc[0]].colour,
-            marker=look.workloads[part["workload"].iloc[0]], linestyle="-" if joined else "", linewidth=0.7,
-            markeredgecolor=EDGE, markeredgewidth=0.3, markersize=3.5 if joined else 2.0, zorder=3,
-            rasterized=not joined,
+            part[INTENSITY], part[THROUGHPUT], color=colour, marker=marker if joined else ".",
+            linestyle="-" if joined else "", linewidth=0.7, markeredgecolor=EDGE if joined else colour,
+            markeredgewidth=0.3, markersize=3.5 if joined else 1.5, zorder=3, rasterized=not joined,
         )  # fmt: skip
     return ax
 
@@ -142,4 +143,4 @@ def _workloads(table: pd.DataFrame, look: Look) -> list[Artist]:
     names = dict.fromkeys(table["workload"])
     shape = {"linestyle": "", "markerfacecolor": "white", "markeredgecolor": EDGE}
     marks = [entry(look.label(name), marker=look.workloads[name], **shape) for name in names]
-    return marks if len(names) > 1 else []
+    return marks if len(names) > 1 and len(table) <= _MOST_JOINED else []

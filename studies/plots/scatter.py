@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _SMALLEST_SPREAD = 5.0
 _FEW_DECADES = 2.5
+_MOST_POINTS = 20_000
+_SPOTS = 400  # marks nearer than this part of an axis hide each other
 
 
 def panel_sheet(
@@ -78,3 +80,20 @@ def series_handles(names: Sequence[str], styles: Mapping[str, Style], look: Look
         entry(look.label(name), marker=style.marker, color=style.colour, **shape)
         for name, style in zip(names, looks, strict=True)
     ]
+
+
+def thinned(table: pd.DataFrame, columns: Sequence[str], same: Sequence[str]) -> pd.DataFrame:
+    """Of very many rows alike in ``same``, one for each spot that they would print on over log axes.
+
+    Rows with a true column ``front`` all stay.
+    """
+    import numpy as np
+
+    if len(table) <= _MOST_POINTS:
+        return table
+    spots = {}
+    for i, name in enumerate(columns):
+        logs = np.log(table[name].to_numpy())
+        spots[f"spot_{i}"] = ((logs - logs.min()) / max(float(np.ptp(logs)), 1e-9) * _SPOTS).astype(int)
+    keep = ~table.assign(**spots).duplicated([*same, *spots])
+    return table[keep | table["front"] if "front" in table else keep].reset_index(drop=True)

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 Change = Callable[[Array], Array]
 UNITS = ("a", "b", "c")
-EXAMPLES = 60
-MANY_EXAMPLES = 3000
+EXAMPLES = 40
+MANY_EXAMPLES = 1000
 
 
 def columns(low: int, high: int, points: int, quarter: bool = False) -> st.SearchStrategy[Array]:

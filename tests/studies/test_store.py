@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SIZE = 40
 FINAL = ("results.parquet", "results.csv", "components.parquet", "meta.json")
-FAST_KILLS, SLOW_KILLS = 4, 20
+FAST_KILLS, SLOW_KILLS = 3, 20
 
 
 def final_bytes(folder: Path) -> dict[str, bytes]:
