@@ -7,6 +7,7 @@ the kernel's name, and a naive reference beside it. Not modelled: tracing on a G
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib
 import importlib.metadata
@@ -26,11 +27,13 @@ from dse.kernels import launch
 from dse.workloads.annotation import load_annotation
 from dse.workloads.trace import LEVELS, Trace
 from dse.workloads.trace_file import read_trace, write_trace
+from dse.workloads.values import launch_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from types import ModuleType
 
-    from dse.workloads.annotation import Annotation
+    from dse.workloads.annotation import Annotation, LaunchNote
     from dse.workloads.trace import Value
 
 # The naive reference holds every score; above this many it would not fit an ordinary machine.
@@ -38,7 +41,13 @@ LARGEST_COMPARISON = 1 << 28
 _RECORDED = ("torch", "triton", "numpy")
 
 
-def trace_kernel(name: str, parameters: Mapping[str, object], seed: int = 0, level: str = "events") -> Trace:
+def trace_kernel(
+    name: str,
+    parameters: Mapping[str, object],
+    seed: int = 0,
+    level: str = "events",
+    bits: int | None = None,
+) -> Trace:
     """Run the shipped kernel ``name`` and trace it; the same arguments give the same trace.
 
     Parameters
@@ -48,7 +57,10 @@ def trace_kernel(name: str, parameters: Mapping[str, object], seed: int = 0, lev
     seed
         Of the inputs.
     level
-        ``events`` keeps the order of events and the place of tiles, ``counts`` does not.
+        ``events`` keeps the order of events and the place of tiles, ``counts`` does not; ``values`` keeps the
+        scores as well.
+    bits
+        Of the scores kept, quantised as a machine would see them; None keeps them exact.
 
     Raises
     ------
@@ -65,25 +77,49 @@ def trace_kernel(name: str, parameters: Mapping[str, object], seed: int = 0, lev
     values = annotation.resolve(parameters)
     if level not in LEVELS:
         raise TraceError(f"trace level '{level}' is none of {', '.join(LEVELS)}")
+    if level == "values" and not any(note.values for note in annotation.launches.values()):
+        raise TraceError(f"the annotation of '{name}' names no values to keep; trace it at level events")
     launch.require_packages()
     if values.get("precision") == "bf16":
         raise TraceError(launch.BF16_REFUSED)
     if launch.can_interpret():
         launch.start_interpreter()
-        return _trace_here(name, annotation, values, seed, level)
-    return _trace_in_new_process(name, parameters, seed, level)
+        return _trace_here(name, annotation, values, seed, level, bits)
+    return _trace_in_new_process(
+        {"name": name, "parameters": dict(parameters), "seed": seed, "level": level, "bits": bits}
+    )
 
 
 def kernel_hash(name: str) -> str:
-    """SHA-256 of the kernel's source file; needs neither torch nor triton."""
-    return hashlib.sha256(Path(__file__).with_name(f"{name}.py").read_bytes()).hexdigest()
+    """SHA-256 of the kernel's source file and of those it takes device functions from; needs no triton."""
+    files = [Path(__file__).with_name(f"{name}.py")]
+    for path in files:
+        files += [other for other in _device_files(path) if other not in files]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+
+
+def _device_files(path: Path) -> list[Path]:
+    """Files of this folder that a kernel's file imports and that hold device functions, sorted."""
+    imports = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+    names = {name.name for node in imports if node.module == "dse.kernels" for name in node.names}
+    names |= {str(node.module).removeprefix("dse.kernels.") for node in imports}
+    found = sorted(path.with_name(f"{name}.py") for name in names)
+    return [other for other in found if other.is_file() and "@triton.jit" in other.read_text()]
 
 
 def _trace_here(
-    name: str, annotation: Annotation, values: Mapping[str, Value], seed: int, level: str
+    name: str,
+    annotation: Annotation,
+    values: Mapping[str, Value],
+    seed: int,
+    level: str,
+    bits: int | None,
 ) -> Trace:
     interpreter = importlib.import_module("dse.kernels.interpreter")
-    tracer = importlib.import_module("dse.kernels.tracer").Tracer(level)
+    tracing = importlib.import_module("dse.kernels.tracer")
+    notes = list(annotation.launches.values())
+    captures = [_capture(tracing, note) for note in notes] if level == "values" else ()
+    tracer = tracing.Tracer(level, captures)
     module = launch.kernel_module(name)
     inputs = module.make_inputs(values, seed)
     with interpreter.session(tracer):
@@ -98,7 +134,29 @@ def _trace_here(
         versions=_versions(),
         max_error=_compare(name, annotation, values, inputs, outputs),
         launches=tuple(tracer.launches),
+        values=tuple(
+            launch_values(number, seen, _unit(notes[number]), captures[number].kept != "", bits)
+            for number, seen in enumerate(tracer.captured)
+            if captures and captures[number]
+        ),
     )
+
+
+def _capture(tracing: ModuleType, note: LaunchNote) -> Any:  # noqa: ANN401 - a Capture, which needs numpy
+    """Which tiles of a launch are scores, as its annotation says."""
+    if note.values is None or note.mask is None:
+        return None
+    step = note.steps.get(note.scoring_step)
+    loads = step.loads if step else ""
+    axis = note.tensors[loads].ranks.index(step.rank) if step and loads in note.tensors else 0
+    branches = [branch.loads for branch in note.steps.values() if branch.inside]
+    shape = tuple(note.tiles[rank] for rank in note.mask.scores)
+    return tracing.Capture(note.values.operator, shape, loads, axis, branches[0] if branches else "")
+
+
+def _unit(note: LaunchNote) -> float:
+    """One unit of the kernel's scores in natural logits."""
+    return math.log(2) if note.values and note.values.base == "2" else 1.0
 
 
 def _versions() -> dict[str, str]:
@@ -132,8 +190,7 @@ def _error(got: Any, wanted: Any) -> float:  # noqa: ANN401 - torch tensors
     return float(difference.nan_to_num(nan=math.inf).max())
 
 
-def _trace_in_new_process(name: str, parameters: Mapping[str, object], seed: int, level: str) -> Trace:
-    request = {"name": name, "parameters": dict(parameters), "seed": seed, "level": level}
+def _trace_in_new_process(request: Mapping[str, object]) -> Trace:
     environment = os.environ | {launch.FLAG: "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     with tempfile.TemporaryDirectory(prefix="dse-trace-") as folder:
         output = Path(folder, "trace.parquet")

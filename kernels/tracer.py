@@ -1,9 +1,8 @@
 """Records what interpreted kernels do as program classes: the observer behind every trace.
 
-Modelled: all programs of the grid, at one of two levels. ``events`` keeps the order of memory accesses, dots,
-exponentials, selections, reductions and loops, ``counts`` merges equal ones; elementwise operations are
-summed per program at both. Not modelled: values, and sampling of programs (a subclass overrides
-``programs``).
+Modelled: all programs of the grid, at one of three levels. ``events`` keeps the order of memory accesses,
+dots, exponentials, selections, reductions and loops, ``counts`` merges equal ones; elementwise operations are
+summed per program at both. ``values`` keeps tiles of scores as well. Not modelled: sampling, see ``sampler``.
 """
 
 from __future__ import annotations
@@ -20,10 +19,13 @@ from dse.errors import TraceError
 from dse.kernels.memory import Memory, tensor_argument
 from dse.kernels.observer import Observer
 from dse.workloads.trace import LEVELS, Event, Launch, ProgramClass
+from dse.workloads.values import CapturedProgram
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from types import FrameType
+
+    import numpy.typing as npt
 
     from dse.kernels.observer import Grid, Handle
     from dse.workloads.trace import Coordinates, Value
@@ -42,6 +44,25 @@ class _Program:
     anchors: dict[str, Coordinates] = field(default_factory=dict)
     touched: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
     trips: list[int] = field(default_factory=list)
+    corner: int = 0
+    corners: list[int] = field(default_factory=list)
+    kept: list[int] = field(default_factory=list)
+    tiles: list[npt.NDArray[Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """Which tiles are scores: what goes into ``operator`` with the shape that two launch arguments give.
+
+    ``loads`` is the argument whose tiles say where along the keys (its dimension ``axis``) a visit is,
+    ``kept`` the one that is loaded only for tiles whose values are used.
+    """
+
+    operator: str
+    shape: tuple[str, str]
+    loads: str = ""
+    axis: int = 0
+    kept: str = ""
 
 
 @dataclass(slots=True)
@@ -62,11 +83,16 @@ class Tracer(Observer):
         arithmetic.
     """
 
-    def __init__(self, level: str = "events") -> None:
+    def __init__(self, level: str = "events", captures: Sequence[Capture | None] = ()) -> None:
         if level not in LEVELS:
             raise TraceError(f"trace level '{level}' is none of {', '.join(LEVELS)}")
         self.level = level
         self.launches: list[Launch] = []
+        self.captured: list[tuple[CapturedProgram, ...]] = []
+        self._captures = captures
+        self._capture: Capture | None = None
+        self._scores: Coordinates = ()
+        self._seen: list[CapturedProgram] = []
         self._kernel = ""
         self._file = ""
         self._grid: Grid = (1, 1, 1)
@@ -88,6 +114,12 @@ class Tracer(Observer):
             else:
                 self._arguments[name] = _plain(value)
         self._memory = Memory(tensors)
+        number = len(self.launches)
+        self._capture = self._captures[number] if number < len(self._captures) else None
+        self._seen = []
+        if self._capture:
+            sizes = (name if name.isdigit() else self._arguments.get(name) for name in self._capture.shape)
+            self._scores = tuple(int(str(size)) for size in sizes)
 
     def begin_program(self, place: Grid) -> None:
         """Start with no events."""
@@ -96,12 +128,17 @@ class Tracer(Observer):
     def end_program(self) -> None:
         """File the program under the class of its events."""
         program = self._program
-        events = program.events if self.level == "events" else _merged(program.events)
+        events = _merged(program.events) if self.level == "counts" else program.events
         key = (*events, *_sums(program))
         members = self._classes.setdefault(key, _Class())
         members.places.append(program.place)
         for tensor, anchor in program.anchors.items():
             members.anchors.setdefault(tensor, []).append(anchor)
+        if self._capture:
+            seen = CapturedProgram(
+                program.place, tuple(program.corners), tuple(program.kept), tuple(program.tiles)
+            )
+            self._seen.append(seen)
 
     def end_launch(self) -> None:
         """Close the launch."""
@@ -116,6 +153,7 @@ class Tracer(Observer):
         )
         tensors = {item.name: item.traced() for item in self._memory.arguments}
         tensors = dict(sorted(tensors.items()))
+        self.captured.append(tuple(self._seen))
         self.launches.append(Launch(self._kernel, self._grid, self._arguments, tensors, classes))
 
     def begin_loop(self) -> None:
@@ -141,6 +179,11 @@ class Tracer(Observer):
                 new, touched = program.touched.get((access.tensor, direction), (0, 0))
                 program.touched[access.tensor, direction] = new + access.new, touched + access.active
         anchor = program.anchors.setdefault(access.tensor, access.corner) if access.tensor else ()
+        if self._capture and access.tensor:
+            if access.tensor == self._capture.loads:
+                program.corner = access.corner[self._capture.axis]
+            if access.tensor == self._capture.kept:
+                program.kept.append(len(program.tiles) - 1)
         self._add(
             kind,
             dtypes=(_name(pointers.dtype.element_ty),),
@@ -166,15 +209,23 @@ class Tracer(Observer):
     def reduction(self, kind: str, operator: str, operand: Handle, axis: int | None) -> None:
         """A reduction or scan of all lanes of its operand."""
         along = -1 if axis is None else axis
+        self._keep(operator, operand)
         self._add(kind, operator, (_name(operand.dtype),), operand.data.shape, axis=along)
 
     def operation(self, operator: str, operand: Handle, result: Handle) -> None:
         """An exponential in order, any other operation summed."""
         dtypes = _name(operand.dtype), _name(result.dtype)
         if operator in EXPONENTIALS:
+            self._keep(operator, operand)
             self._add("exp", operator, dtypes, result.data.shape)
         else:
             self._program.elementwise[operator, *dtypes] += result.data.size
+
+    def _keep(self, operator: str, operand: Handle) -> None:
+        """Keep a tile of scores; the interpreter never changes an array it has made."""
+        if self._capture and operator == self._capture.operator and operand.data.shape == self._scores:
+            self._program.tiles.append(operand.data)
+            self._program.corners.append(self._program.corner)
 
     def _add(
         self,

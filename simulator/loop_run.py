@@ -221,6 +221,8 @@ def shapes_of(
 def in_ticks(values: Array, ticks: int, points: Points, name: str) -> int:
     """Cycles at one design point, rounded to ticks."""
     cycles = float(points.checked(values, "cycles", name)[0])
+    if cycles == float("inf"):
+        raise DseError(f"{name} takes infinitely long")
     numerator, denominator = cycles.as_integer_ratio()
     return (2 * numerator * ticks + denominator) // (2 * denominator)
 

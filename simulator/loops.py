@@ -8,7 +8,6 @@ path through one iteration. For the upper bound, what a chain of steps that wait
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,13 +15,13 @@ import numpy as np
 
 from dse.simulator.arrays import ONE, ZERO, Array, Mask, add_to, floor_div, total
 from dse.simulator.program import Loop, leaf_body
-from dse.simulator.structure import LATENCY, BodyPlan, CyclePlan, UnitPlan, plan_of
+from dse.simulator.structure import LATENCY, CyclePlan, UnitPlan, plan_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dse.simulator.points import Points
-    from dse.simulator.program import Body, Step
+    from dse.simulator.program import Body
 
 
 class Term(NamedTuple):
@@ -49,48 +48,57 @@ def _where_ran(ran: list[Mask], term: Term) -> Term:
     return Term(*(np.where(some, part, 0.0) for part in term))
 
 
-@dataclass(frozen=True, slots=True)
+class Columns:
+    """Arrays of one kind at all points; those of shape (1,) are hoisted out of the ranges of points."""
+
+    def __init__(self, values: list[Array], what: str, names: list[str]) -> None:
+        self.values = values
+        self.what = what
+        self.names = names
+        self.varying = [number for number, array in enumerate(values) if len(array) > 1]
+
+    def check(self, points: Points) -> Columns:
+        """Check those that do not vary."""
+        for number, array in enumerate(self.values):
+            if len(array) == 1:
+                points.checked(array, self.what, self.names[number])
+        return self
+
+    def at(self, points: Points, check: bool) -> list[Array]:
+        """The arrays at some points."""
+        if not self.varying:
+            return self.values
+        found = self.values.copy()
+        for number in self.varying:
+            array = found[number]
+            found[number] = (
+                points.checked(array, self.what, self.names[number]) if check else points.at(array)
+            )
+        return found
+
+
 class Inputs:
     """What a loop body takes from its program at all points, and what of its paths does not vary."""
 
-    plan: BodyPlan
-    name: str
-    steps: tuple[Step, ...]
-    count: Array
-    busy: list[Array]
-    latency: list[Array]
-    every: list[Array]
-    distance: list[Array]
-    servers: list[Array]
-    heads: dict[int, Array]
-    tails: dict[int, Array]
-
-    @staticmethod
-    def of(node: Loop | Body, points: Points) -> Inputs:
-        """Inputs of a Body or of a Loop over one; those that do not vary are checked here."""
+    def __init__(self, node: Loop | Body, points: Points) -> None:
         body = leaf_body(node)
         assert body is not None
-        plan = plan_of(node, points.program)
-        loop = node if isinstance(node, Loop) else None
-        distances = [*(e.distance for e in body.edges), *(h.capacity for h in (loop.holds if loop else ()))]
-        found = Inputs(
-            plan,
-            node.name,
-            body.steps,
-            ONE if loop is None else loop.count,
-            [step.busy for step in body.steps],
-            [ZERO if len(s.latency) == 1 and not s.latency[0] else s.latency for s in body.steps],
-            [step.every for step in body.steps],
-            distances,
-            [points.program.units[unit.name].count for unit in plan.units],
-            {},
-            {},
-        )
-        for step in body.steps:
-            for values, what in ((step.busy, "busy"), (step.latency, "latency")):
-                if len(values) == 1:
-                    points.checked(values, what, step.name)
-        return found
+        self.plan = plan_of(node, points.program)
+        self.name = node.name
+        self.count = node.count if isinstance(node, Loop) else ONE
+        steps = body.steps
+        names = [step.name for step in steps]
+        latency = [ZERO if len(s.latency) == 1 and not s.latency[0] else s.latency for s in steps]
+        self.busy = Columns([step.busy for step in steps], "busy", names).check(points)
+        self.latency = Columns(latency, "latency", names).check(points)
+        self.every = Columns([step.every for step in steps], "every", names)
+        holds = node.holds if isinstance(node, Loop) else ()
+        distances = [*(edge.distance for edge in body.edges), *(hold.capacity for hold in holds)]
+        self.distance = Columns(distances, "distance", [])
+        units = [unit.name for unit in self.plan.units]
+        self.servers = Columns([points.program.units[name].count for name in units], "count", units)
+        self.heads: dict[int, Array] = {}
+        self.tails: dict[int, Array] = {}
 
 
 def _sum(parts: list[Array]) -> Array:
@@ -103,29 +111,19 @@ def _sum(parts: list[Array]) -> Array:
     return found
 
 
-def _here(values: list[Array], points: Points) -> list[Array]:
-    return [v if len(v) == 1 else points.at(v) for v in values]
-
-
 class LoopCosts:
     """Cycles of a Body, or of a Loop over one, at some design points, worked out as they are asked for."""
 
     def __init__(self, node: Loop | Body, points: Points) -> None:
-        inputs = points.keep("inputs", node, lambda: Inputs.of(node, points))
+        inputs = points.keep("inputs", node, lambda: Inputs(node, points))
         self.plan = inputs.plan
-        self.count = (
-            inputs.count if inputs.count is ONE else points.checked(inputs.count, "count", inputs.name)
-        )
-        self.busy, self.latency = inputs.busy.copy(), inputs.latency.copy()
-        for number, step in enumerate(inputs.steps):
-            if len(self.busy[number]) > 1:
-                self.busy[number] = points.checked(self.busy[number], "busy", step.name)
-            if len(self.latency[number]) > 1:
-                self.latency[number] = points.checked(self.latency[number], "latency", step.name)
-        self.every = _here(inputs.every, points)
-        self.distance = _here(inputs.distance, points)
-        servers = _here(inputs.servers, points)
-        self.servers = {unit.name: count for unit, count in zip(self.plan.units, servers, strict=True)}
+        alone = inputs.count is ONE
+        self.count = ONE if alone else points.checked(inputs.count, "count", inputs.name)
+        self.busy = inputs.busy.at(points, check=True)
+        self.latency = inputs.latency.at(points, check=True)
+        self.every = inputs.every.at(points, check=False)
+        self.distance = inputs.distance.at(points, check=False)
+        self.servers = dict(zip(inputs.servers.names, inputs.servers.at(points, check=False), strict=True))
         self._kept_heads, self._kept_tails = inputs.heads, inputs.tails
         self._heads = inputs.heads.copy()
         self._tails = inputs.tails.copy()

@@ -28,14 +28,14 @@ class Points:
     change no bit of a result. What does not vary between points is kept from range to range.
     """
 
-    __slots__ = ("_kept", "_memo", "_seen", "_subs", "excused", "program", "start", "stop")
+    __slots__ = ("_kept", "_memo", "_subs", "_views", "excused", "program", "start", "stop")
 
     def __init__(self, program: Program, start: int, stop: int, excused: Mask | None = None) -> None:
         self.program = program
         self.start = start
         self.stop = stop
         self.excused = excused
-        self._seen: set[int] = set()
+        self._views: dict[int, Array] = {}
         self._memo: dict[tuple[str, int], Any] = {}
         self._kept: dict[tuple[str, int], Any] = {}
         self._subs: dict[int, Points] = {}
@@ -64,10 +64,10 @@ class Points:
         DseError
             Naming the first point with a negative value or NaN.
         """
-        here = self.at(values)
-        if id(values) in self._seen:
-            return here
-        self._seen.add(id(values))
+        known = self._views.get(id(values))
+        if known is not None:
+            return known
+        here = self._views[id(values)] = self.at(values)
         if not np.minimum.reduce(here) >= 0:
             wrong = (here < 0) if unknown else ~(here >= 0)
             if self.excused is not None:

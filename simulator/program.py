@@ -11,7 +11,7 @@ clock.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 from dse.errors import DseError
@@ -254,9 +254,10 @@ def leaf_body(node: Node) -> Body | None:
 def arrays_of(program: Program) -> Iterator[Array]:
     """Every array of a program, those of inner programs included."""
     for part in _parts(program):
-        for item in fields(part):
-            if isinstance(vars(type(part)).get(item.name), Column):
-                yield getattr(part, item.name)
+        values = vars(part)
+        for column in vars(type(part)).values():
+            if isinstance(column, Column):
+                yield values[column.name]
 
 
 def _parts(program: Program) -> Iterator[Any]:

@@ -85,6 +85,16 @@ class MaskNote(files.Spec):
     other: str = ""
 
 
+class ValuesNote(files.Spec):
+    """Where the scores of a tile pass: what goes into a reduction (``max``) or an exponential.
+
+    They are scaled and masked there; ``base`` is that of the kernel's exponentials, e or 2.
+    """
+
+    operator: Literal["max", "exp", "exp2"] = "max"
+    base: Literal["e", "2"] = "2"
+
+
 class LaunchNote(files.Spec):
     """One launch of a kernel function; see ``docs/kernels.md`` for the fields."""
 
@@ -100,12 +110,27 @@ class LaunchNote(files.Spec):
     extra: dict[str, dict[str, tuple[tuple[str, ...], ...]]] = {}
     extra_reason: str = ""
     mask: MaskNote | None = None
+    values: ValuesNote | None = None
 
     @model_validator(mode="after")
-    def _reasoned(self) -> Self:
+    def _complete(self) -> Self:
         if bool(self.extra) != bool(self.extra_reason):
             raise ValueError("extra and extra_reason belong together: say why the operations are added")
+        if self.values is not None and self.mask is None:
+            raise ValueError("values need a mask: its scores say which tiles they are")
         return self
+
+    @property
+    def scoring_step(self) -> str:
+        """The step that visits one tile of scores, empty if a program has a single one, or none."""
+        if self.mask is None:
+            return ""
+        if self.mask.step:
+            return self.mask.step
+        rows, keys = self.mask.scores
+        steps = [(name, step) for name, step in self.steps.items() if not step.inside]
+        moving = [name for rank in (keys, rows) for name, step in steps if rank in (step.tile, step.rank)]
+        return moving[0] if moving else ""
 
     def references(
         self, label: str, ranks: Collection[str]

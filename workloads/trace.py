@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dse.errors import TraceError, nearest
@@ -21,10 +21,12 @@ from dse.errors import TraceError, nearest
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from dse.workloads.values import LaunchValues
+
 KINDS = (
     "load", "store", "atomic", "dot", "exp", "select", "reduce", "scan", "loop", "elementwise", "footprint",
 )  # fmt: skip
-LEVELS = ("counts", "events")
+LEVELS = ("counts", "events", "values")
 
 Value = int | float | bool | str | None | tuple["Value", ...]
 Coordinates = tuple[int, ...]
@@ -135,7 +137,8 @@ class Trace:
     """The launches of one kernel run, and what is needed to repeat it.
 
     ``sampled`` says that not every program ran. ``max_error`` is the largest difference between the run's
-    outputs and its naive reference, None where they were not compared.
+    outputs and its naive reference, None where they were not compared. ``values`` holds the scores of a trace
+    of level ``values``; they stand in a file of their own.
     """
 
     kernel: str
@@ -147,6 +150,7 @@ class Trace:
     versions: Mapping[str, str]
     max_error: float | None
     launches: tuple[Launch, ...]
+    values: tuple[LaunchValues, ...] = field(default=(), compare=False)
 
     def launch(self, kernel: str) -> Launch:
         """The only launch of ``kernel``; TraceError if there is none or there are several."""

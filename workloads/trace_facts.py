@@ -311,21 +311,9 @@ class _Reader:
         self._note = note
         self._lines = lines
         self._scores = tuple(tiles[rank] for rank in note.mask.scores) if note.mask else ()
-        self._scoring = self._scoring_step()
+        self._scoring = note.scoring_step
         loops = sorted({e.line for members in launch.classes for e in members.events if e.kind == "loop"})
         self._loops = {line: number for number, line in enumerate(loops)}
-
-    def _scoring_step(self) -> str:
-        """The step that visits one tile of scores, empty if a program has a single one."""
-        if self._note.mask is None:
-            return ""
-        if self._note.mask.step:
-            return self._note.mask.step
-        keys = self._note.mask.scores[1]
-        moving = [n for n, s in self._note.steps.items() if keys in (s.tile, s.rank) and not s.inside]
-        rows = self._note.mask.scores[0]
-        moving += [n for n, s in self._note.steps.items() if rows in (s.tile, s.rank) and not s.inside]
-        return moving[0] if moving else ""
 
     def read(self, members: ProgramClass) -> ClassFacts:
         """Counts of one program of the class."""

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from dse import spec as files
 from dse.errors import ConfigError, Place, Problem, TraceError
 from dse.workloads.trace import KINDS, LEVELS, Event, Launch, ProgramClass, Trace, TracedTensor
+from dse.workloads.values import read_values, values_path, values_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -40,17 +41,22 @@ _FIELDS = [field.name for field in dataclasses.fields(Event)]
 
 
 def write_trace(trace: Trace, path: str | Path) -> None:
-    """Write a trace atomically: the file appears complete, or not at all.
+    """Write a trace atomically: each file appears complete, or not at all; values go into their own.
 
     Raises
     ------
     TraceError
         If the folder cannot be written.
     """
+    path = Path(path)
+    if trace.level == "values":
+        _write_table(values_table(trace.values, content_hash(trace)), values_path(path))
+    _write_table(_table(trace), path)
+
+
+def _write_table(table: pa.Table, path: Path) -> None:
     import pyarrow.parquet as pq
 
-    path = Path(path)
-    table = _table(trace)
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         os.close(descriptor)
@@ -96,6 +102,9 @@ def read_trace(path: str | Path) -> Trace:
         raise TraceError(Problem(f"damaged trace ({detail})", place)) from None
     if problems:
         raise TraceError(*(Problem(f"damaged trace: {text}", place) for text in problems))
+    if trace.level == "values":
+        values = read_values(values_path(path), metadata["hash"])
+        trace = dataclasses.replace(trace, values=values)
     return trace
 
 
@@ -106,6 +115,8 @@ def content_hash(trace: Trace) -> str:
 
 def load_trace(source: str | Path) -> Trace:
     """The trace of a file: a path, or the name of a shipped one (``flash_forward_causal``).
+
+    Files of values are read with their trace, not by themselves.
 
     Raises
     ------
@@ -187,7 +198,7 @@ def _metadata(trace: Trace) -> dict[str, Any]:
     plain = {
         field.name: getattr(trace, field.name)
         for field in dataclasses.fields(trace)
-        if field.name != "launches"
+        if field.name not in ("launches", "values")
     }
     plain = {key: dict(value) if hasattr(value, "items") else value for key, value in plain.items()}
     launches = [

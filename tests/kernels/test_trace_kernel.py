@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from math import ceil
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -19,6 +21,7 @@ pytest.importorskip("torch")
 pytest.importorskip("triton")
 
 from dse.kernels import flash_forward_naive as naive
+from dse.kernels import trace_kernel as trace_module
 from dse.kernels.trace_kernel import kernel_hash, trace_kernel
 
 ANNOTATION = load_annotation("flash_forward")
@@ -131,9 +134,17 @@ def test_a_kernel_that_differs_from_its_reference_gives_no_trace(monkeypatch: py
 def test_what_cannot_be_traced_is_refused() -> None:
     with pytest.raises(TraceError, match="trace with precision=fp16"):
         trace_kernel("flash_forward", {"precision": "bf16"})
-    with pytest.raises(TraceError, match="level 'values' is none of counts, events"):
-        trace_kernel("flash_forward", {}, 0, "values")
+    with pytest.raises(TraceError, match="level 'scores' is none of counts, events, values"):
+        trace_kernel("flash_forward", {}, 0, "scores")
     with pytest.raises(WorkloadError, match="cusal: unknown parameter; did you mean 'causal'"):
         trace_kernel("flash_forward", {"cusal": "true"})
     with pytest.raises(ConfigError, match="no kernel 'flash_foward'; did you mean 'flash_forward'"):
         trace_kernel("flash_foward", {})
+
+
+def test_the_hash_covers_the_files_of_device_functions() -> None:
+    folder = Path(trace_module.__file__).parent
+    alone = hashlib.sha256((folder / "flash_forward.py").read_bytes()).hexdigest()
+    assert kernel_hash("flash_forward") == alone
+    both = (folder / "common.py").read_bytes() + (folder / "flash_forward.py").read_bytes()
+    assert kernel_hash("common") == hashlib.sha256(both).hexdigest()

@@ -128,8 +128,8 @@ def test_counts_merge_equal_events_and_keep_the_totals() -> None:
 
 
 def test_an_unknown_level_is_refused() -> None:
-    with pytest.raises(TraceError, match="level 'values' is none of counts, events"):
-        Tracer("values")
+    with pytest.raises(TraceError, match="level 'scores' is none of counts, events, values"):
+        Tracer("scores")
 
 
 def test_overflow_checks_add_no_operations() -> None:

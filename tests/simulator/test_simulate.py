@@ -224,6 +224,7 @@ def test_units_shared_in_a_par_are_shared_in_the_simulation() -> None:
         (Program(Body("b", (Step("s", "a", 1, every=1.5),)), {"a": Unit("a")}), "every of b/s is 1.5"),
         (Program(Body("b", (Step("s", "a", 1),)), {"a": Unit("a", 0.5)}), "count of a is 0.5"),
         (Program(Body("b", (Step("s", "a", -1),)), {"a": Unit("a")}), "cycles of b/s is -1.0"),
+        (Program(Body("b", (Step("s", "a", np.inf),)), {"a": Unit("a")}), "b/s takes infinitely long"),
     ],
 )
 def test_what_cannot_be_executed_is_refused(program: Program, message: str) -> None:
