@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MEANS = ("geomean", "mean")
 _GROUP_GAP, _BLOCK_GAP, _MEAN_WIDTH = 0.9, 0.7, 2.0  # in widths of a bar
-_NAME_PT, _WIDEST_BAR_PT = 6.5, 22.0
+_NAME_PT, _BLOCK_PT, _WIDEST_BAR_PT = 6.5, 7.5, 22.0
 Key = tuple[object, ...]
 
 
@@ -104,7 +104,13 @@ def label_groups(ax: Axes, slots: Slots, look: Look, drop: float = 0.0, *, bare:
     for block, first, last in slots.blocks():
         middle = (slots.lefts[first] + _end(slots, last)) / 2
         name = str(block[0]) if block[:1] and block[0] in MEANS else look.joined(block)
-        _below(ax, middle, drop + (widest if crowded else _NAME_PT) + 4.5, name, 7.5)
+        room = (_end(slots, last) - slots.lefts[first] + _GROUP_GAP) * slots.pitch(ax)
+        _below(ax, middle, drop + (widest if crowded else _NAME_PT) + 4.5, _wrapped(name, room), _BLOCK_PT)
+
+
+def _wrapped(name: str, room: float) -> str:
+    """A name on one line, or a word to a line where it is wider than its room in points."""
+    return name if len(name) * _BLOCK_PT * 0.52 <= room else "\n".join(name.split())
 
 
 def _end(slots: Slots, i: int) -> float:

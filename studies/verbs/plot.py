@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 from dse import spec
 from dse.arch.machine import ROOM as MACHINES
-from dse.errors import ConfigError, DseError, Problem
+from dse.errors import ConfigError, DseError, Problem, nearest
 from dse.studies.plots import KINDS, draw
-from dse.studies.plots import draw_all as draw_every
 from dse.studies.store import read
 from dse.workloads.model import ROOM as MODELS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
 WIDTHS = {"column": 3.5, "page": 7.0}
@@ -30,40 +29,42 @@ def plot(results: Path, kinds: list[str], out: Path | None, width: str) -> None:
     """
     if width not in WIDTHS:
         raise ConfigError(Problem(f"'{width}' is not one of {', '.join(WIDTHS)}", path="--width"))
-    folder = out or results / "figures"
-    found = read(results)
-    if not kinds:
-        paths, omitted = draw_every(found.rows, found.components, folder, WIDTHS[width], titles(found.rows))
-        sys.stderr.writelines(f"no {kind} figure: {why}\n" for kind, why in omitted.items())
-    else:
-        unknown = [kind for kind in kinds if kind not in KINDS]
-        if unknown:
-            raise ConfigError(
-                *(Problem(f"no plot '{kind}'; there are {', '.join(KINDS)}") for kind in unknown)
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown:
+        raise ConfigError(
+            *(
+                Problem(f"no plot '{kind}'; there are {', '.join(KINDS)}{nearest(kind, KINDS)}")
+                for kind in unknown
             )
-        made = [
-            draw(k, found.rows, found.components, folder, WIDTHS[width], titles(found.rows)) for k in kinds
-        ]
-        paths = [path for group in made for path in group]
+        )
+    paths, omitted = draw_parts(results, out or results / "figures", kinds, WIDTHS[width])
+    if not paths:
+        raise ConfigError(*(Problem(why, path=kind) for kind, why in omitted.items()))
+    sys.stderr.writelines(f"no {kind} figure: {why}\n" for kind, why in omitted.items())
     sys.stdout.writelines(f"{path}\n" for path in paths)
 
 
-def draw_parts(results: Path, folder: Path, kinds: Mapping[str, Sequence[str]]) -> list[Path]:
-    """Figures of every part of a sweep: the kinds named for it, else all its results allow.
+def draw_parts(
+    results: Path, folder: Path, kinds: Sequence[str] = (), width: float = WIDTHS["page"]
+) -> tuple[list[Path], dict[str, str]]:
+    """Figures of every part of a sweep, and why others were left out.
 
-    Those of a named part go into a folder of its name.
+    Those of a named part go into a folder of its name. Without ``kinds``, a part gets those its file names, else all.
     """
-    rows, details, _ = read(results)
+    rows, details, meta = read(results)
+    given = meta.get("figures")
+    wanted: dict[str, list[str]] = given if isinstance(given, dict) else {}
     found: list[Path] = []
+    omitted: dict[str, str] = {}
     for part in rows["part"].unique():
         mine = rows[rows["part"] == part]
         ledger = None if details is None else details[details["point"].isin(mine["point"])]
-        place, labels = folder / str(part), titles(mine)
-        for kind in kinds.get(str(part), ()):
-            found += draw(kind, mine, ledger, place, WIDTHS["page"], labels)
-        if not kinds.get(str(part)):
-            found += draw_every(mine, ledger, place, WIDTHS["page"], labels)[0]
-    return found
+        for kind in kinds or wanted.get(part) or KINDS:
+            try:
+                found += draw(kind, mine, ledger, folder / part, width, titles(mine))
+            except ConfigError as error:
+                omitted[f"{part} {kind}".strip()] = str(error)
+    return found, omitted
 
 
 def titles(rows: object) -> dict[str, str]:

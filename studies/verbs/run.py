@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -55,8 +56,19 @@ def run(
         found["simulated"] = _simulated(group, timeline)
     if output is not None:
         write(found, output)
-    emit(found, format)
+    if format == "table":
+        _print(found)
+    else:
+        emit(found, format)
     refuse_infeasible(found)
+
+
+def _print(found: dict[str, Any]) -> None:
+    """The record as a table, its notes below."""
+    hidden = ("notes", "versions", "error_bar")
+    emit({key: value for key, value in found.items() if key not in hidden}, "table")
+    notes = [*found.get("notes", []), *([found["error_bar"]] if found.get("error_bar") else [])]
+    sys.stdout.writelines(f"note: {note}\n" for note in notes)
 
 
 def _simulated(group: Group, timeline: Path | None) -> dict[str, Any]:

@@ -55,10 +55,10 @@ def sweep(
         left = [point for point in points if point.key not in store.finished]
         _evaluate(store, left, jobs, len(points) <= COMPONENT_POINTS)
         fixed = {part.name: part.axes.set for part in parts}
-        meta = {"command": f"dse sweep {file}", "seed": 0, "axes": names, "set": fixed}
-        rows = store.finish([point.key for point in points], meta, names)
         kinds = {part.name: part.axes.figures for part in parts}
-        figures = draw_parts(folder, folder / "figures", kinds) if plots else []
+        meta = {"command": f"dse sweep {file}", "seed": 0, "axes": names, "set": fixed, "figures": kinds}
+        rows = store.finish([point.key for point in points], meta, names)
+        figures = draw_parts(folder, folder / "figures")[0] if plots else []
     emit(rows, format)
     _closing(rows, folder, len(points) - len(left), figures, time.perf_counter() - started)
     if (rows["status"] == "infeasible").all():
