@@ -54,6 +54,10 @@ class Group:
     lowered: Lowered
     evaluation: Evaluation
 
+    def column(self, point: int) -> int:
+        """Index of one of the group's points in its evaluation, which has one point where all are alike."""
+        return point if self.evaluation.program.size > 1 else 0
+
     @property
     def error_bar(self) -> str | None:
         """How far results of this kind are known to be from published ones; None if nothing is known."""

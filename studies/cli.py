@@ -18,7 +18,7 @@ from dse.studies.exits import guarded
 
 FORMATS = ("table", "csv", "json")
 ACCOUNTINGS = ("physical", "paper")
-LEVELS = ("events", "counts")
+LEVELS = ("events", "counts", "values")
 WIDTHS = ("column", "page")
 LISTS = (
     "machines",
@@ -356,6 +356,11 @@ def trace(
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the random inputs.")] = 0,
     level: Annotated[str, typer.Option(help="What to keep of each program.", **_one_of(LEVELS))] = "events",
+    bits: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, max=16, help="Bits of the scores kept with level values."),
+    ] = None,
 ) -> None:
     """Run a Triton kernel, record it, check it against its cascade."""
-    _verb("trace", kernel=kernel, parameters=list(parameters or ()), output=output, seed=seed, level=level)
+    given = list(parameters or ())
+    _verb("trace", kernel=kernel, parameters=given, output=output, seed=seed, level=level, bits=bits)

@@ -72,7 +72,7 @@ def components(group: Group, point: int) -> list[dict[str, Any]]:
             "energy_j": row["joules"],
             "busy_cycles": busy_cycles(group, point, row),
         }
-        for row in group.evaluation.ledger.at(point)
+        for row in group.evaluation.ledger.at(group.column(point))
         if row["count"]
     ]
 
@@ -89,7 +89,7 @@ def busy_cycles(group: Group, point: int, row: Mapping[str, Any]) -> float:
 
 def infeasible_columns(group: Group, point: int) -> dict[str, Any]:
     """Why a point is infeasible."""
-    found = group.evaluation.infeasible(point)
+    found = group.evaluation.infeasible(group.column(point))
     if found is None:
         return {}
     return {
@@ -103,7 +103,7 @@ def infeasible_columns(group: Group, point: int) -> dict[str, Any]:
 
 def _bound(group: Group, point: int) -> str | None:
     """Unit or memory that bounds a point; what no unit bounds is latency."""
-    name = group.evaluation.bound_by(point)
+    name = group.evaluation.bound_by(group.column(point))
     return name if name is None or name in group.lowered.program.units else "latency"
 
 

@@ -104,8 +104,7 @@ def batch_frames(points: Sequence[Point], with_components: bool) -> tuple[pd.Dat
 
 
 def _components(group: Group, point: int) -> list[dict[str, Any]]:
-    feasible = len(group.evaluation.feasible) == 1 or not group.evaluation.feasible[point]
-    return components(group, point) if feasible else []
+    return [] if group.evaluation.feasible[group.column(point)] else components(group, point)
 
 
 def _table(asked: Sequence[Request], groups: Sequence[Group]) -> pd.DataFrame:
@@ -150,19 +149,15 @@ def _on_axes(point: Point, group: Group, place: int) -> dict[str, Any]:
 def _compare(
     rows: pd.DataFrame, table: pd.DataFrame, points: Sequence[Point], where: dict[Request, int]
 ) -> None:
-    """Speed-up and energy ratio of each point over its baseline."""
-    if all(point.baseline is None for point in points):
-        return
-    bases = [where[point.baseline if point.baseline is not None else point.request] for point in points]
-    base = table.iloc[bases]
-    rows["baseline"] = base["machine"].to_numpy()
-    rows["speedup"] = base["latency_s"].to_numpy(dtype=np.float64) / rows["latency_s"].to_numpy(
-        dtype=np.float64
-    )
-    names = ("energy_j", "offchip_energy_j", "technology_m")
+    """Speed-up and energy ratios of each point over its baseline; nothing for points without one."""
+    against = np.array([point.baseline is not None for point in points])
+    base = table.iloc[[where[point.baseline or point.request] for point in points]]
+    rows["baseline"] = np.where(against, base["machine"].to_numpy(dtype=object), None)
+    names = ("latency_s", "energy_j", "offchip_energy_j", "technology_m")
     mine, other = ({name: table[name].to_numpy(dtype=np.float64) for name in names} for table in (rows, base))
-    for name, ratio in energy_ratios(mine, other).items():
-        rows[name] = ratio
+    found = {"speedup": other["latency_s"] / mine["latency_s"], **energy_ratios(mine, other)}
+    for name, ratio in found.items():
+        rows[name] = np.where(against, ratio, np.nan)
 
 
 def _batches(points: Sequence[Point], jobs: int) -> Iterator[Sequence[Point]]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 SUFFIX = ".parquet"
 
 
-def trace(kernel: str, parameters: list[str], output: Path, seed: int, level: str) -> None:
+def trace(kernel: str, parameters: list[str], output: Path, seed: int, level: str, bits: int | None) -> None:
     """Trace a kernel and write what it did; nothing is written if it disagrees with its cascade.
 
     Raises
@@ -36,7 +36,7 @@ def trace(kernel: str, parameters: list[str], output: Path, seed: int, level: st
     from dse.workloads.lift import lift
     from dse.workloads.trace_file import write_trace
 
-    found = trace_kernel(kernel, dict(pairs(parameters, "-p")), seed, level)
+    found = trace_kernel(kernel, dict(pairs(parameters, "-p")), seed, level, bits)
     annotation = load_annotation(found.kernel)
     lifted = lift(found, annotation, load_cascade(annotation.cascade))
     write_trace(found, output)

@@ -1,0 +1,184 @@
+"""The sweep engine: points, baselines, parts; the same rows however they are batched, interrupted or shared out."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pytest
+
+from dse.errors import ConfigError
+from dse.studies import sweep as engine
+from dse.studies.store import read
+from dse.studies.sweep import batch_frames, content_of, points_of
+from dse.studies.sweep_file import load_sweep
+from dse.studies.verbs.sweep import sweep
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SMALL = """
+title: small
+source: test
+sweep:
+  workload: [bert, flash_forward]
+  sequence: [1K, 3K]
+  machine: [flat, fusemax]
+  dram.bandwidth: [100 GiB/s, 400 GiB/s]
+  accounting: [paper, physical]
+  set: {batch: 2}
+  baseline: {machine: flat}
+  also:
+    buffers:
+      machine: [fusemax]
+      workload: [xlm]
+      sequence: [4K]
+      global_buffer.capacity: [1 MiB, 16 MiB]
+"""
+FILES = ("results.parquet", "results.csv", "components.parquet", "meta.json")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "small.yaml"
+    path.write_text(SMALL)
+    return path
+
+
+def run(file: Path, out: Path, jobs: int = 1, fresh: bool = False) -> None:
+    sweep(str(file), jobs, out, fresh, False, "json", [], [])
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in FILES}
+
+
+def test_points_axes_and_parts(file: Path, tmp_path: Path) -> None:
+    run(file, tmp_path / "out")
+    rows = read(tmp_path / "out").rows
+    main, also = rows[rows["part"] == ""], rows[rows["part"] == "buffers"]
+    traced = main[main["workload"] == "flash_forward"]
+    assert (len(main), len(traced), len(also)) == (16 + 8, 8, 2)
+    assert set(traced["sequence"]) == {1024}
+    assert set(main["sequence"]) == {1024, 3072}
+    assert (rows["status"] == "ok").all()
+
+
+def test_baselines_are_the_same_point_on_the_other_machine(file: Path, tmp_path: Path) -> None:
+    run(file, tmp_path / "out")
+    rows = read(tmp_path / "out").rows
+    main = rows[rows["part"] == ""]
+    keys = ["workload", "sequence", "accounting"]
+    flat = main[(main["machine"] == "flat") & (main["dram.bandwidth"] == "400 GiB/s")].set_index(keys)[
+        "latency_s"
+    ]
+    mine = main[(main["machine"] == "fusemax")].set_index(keys)
+    assert (mine["baseline"] == "flat").all()
+    assert (mine["speedup"] == flat.reindex(mine.index) / mine["latency_s"]).all()
+
+
+def test_batches_do_not_show(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts, _ = load_sweep(file)
+    points = points_of(parts, {})
+    whole, _ = batch_frames(points, with_components=False)
+    pieces = [batch_frames(points[i : i + 3], with_components=False)[0] for i in range(0, len(points), 3)]
+    joined = pd.concat(pieces, ignore_index=True)
+    pd.testing.assert_frame_equal(whole, joined[whole.columns], check_exact=True)
+
+
+def test_two_processes_give_the_same_bytes(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "BATCH_POINTS", 7)
+    run(file, tmp_path / "one")
+    run(file, tmp_path / "two", jobs=2)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_a_second_call_keeps_every_point(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(file, tmp_path / "out")
+    before = contents(tmp_path / "out")
+    capsys.readouterr()
+    run(file, tmp_path / "out")
+    assert "26 kept from an earlier run" in capsys.readouterr().err
+    assert contents(tmp_path / "out") == before
+
+
+def test_a_changed_file_is_refused(file: Path, tmp_path: Path) -> None:
+    run(file, tmp_path / "out")
+    file.write_text(SMALL.replace("3K", "2K"))
+    with pytest.raises(ConfigError, match="--fresh"):
+        run(file, tmp_path / "out")
+    run(file, tmp_path / "out", fresh=True)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("sequence:", "sequense:", "did you mean 'sequence'"),
+        ("[flat, fusemax]", "[flat, fusemx]", "did you mean 'fusemax'"),
+        ("[bert, flash_forward]", "[brt]", "did you mean 'bert'"),
+        ("accounting: [paper, physical]", "accounting: [papre]", "did you mean 'paper'"),
+        ("dram.bandwidth: [100 GiB/s", "dram.bandwidth: [100", "needs a unit"),
+        ("dram.bandwidth", "dram.bandwith", "did you mean"),
+        ("set: {batch: 2}", "set: {batch: -2}", "batch"),
+    ],
+)
+def test_wrong_sweeps_leave_nothing_behind(file: Path, tmp_path: Path, old: str, new: str, said: str) -> None:
+    file.write_text(SMALL.replace(old, new))
+    with pytest.raises(ConfigError, match=said):
+        run(file, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_content_depends_on_what_is_swept(file: Path) -> None:
+    before = content_of(load_sweep(file)[0])
+    file.write_text(SMALL.replace("batch: 2", "batch: 4"))
+    after = content_of(load_sweep(file)[0])
+    assert {name for name in before if before[name] != after[name]} == {"sweep"}
+
+
+def killed(file: Path, out: Path, seconds: float, sent: signal.Signals) -> int:
+    """Run a sweep in a process of its own and send it a signal after some time."""
+    code = (
+        "import sys\nfrom dse.studies import sweep\nsweep.BATCH_POINTS = 2\n"
+        "from dse.studies.cli import main\nsys.argv = ['dse', *sys.argv[1:]]\nmain()\n"
+    )
+    command = [sys.executable, "-c", code, "sweep", str(file), "--out", str(out), "--no-plots"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.send_signal(sent)
+    return process.wait()
+
+
+def test_interrupted_sweep_keeps_what_is_done(file: Path, tmp_path: Path) -> None:
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    run(file, whole)
+    parts = out / "journal"
+    start = time.monotonic()
+    process_code = killed(file, out, 2.5, signal.SIGINT)
+    assert process_code in (0, 130), time.monotonic() - start
+    if process_code == 130 and parts.exists():
+        assert not (out / "results.parquet").exists()
+    run(file, out)
+    assert (out / "results.parquet").read_bytes() == (whole / "results.parquet").read_bytes()
+
+
+@pytest.mark.slow
+def test_killed_sweeps_lose_no_finished_point(file: Path, tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    run(file, whole)
+    for trial in range(20):
+        out = tmp_path / f"out{trial}"
+        killed(file, out, 1.2 + 0.2 * trial, signal.SIGKILL)
+        run(file, out)
+        assert (out / "results.parquet").read_bytes() == (whole / "results.parquet").read_bytes()
