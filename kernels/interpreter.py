@@ -22,7 +22,7 @@ from triton.runtime import interpreter as stock
 
 from dse.errors import DseError, TraceError
 from dse.kernels.launch import BF16_REFUSED, start_interpreter
-from dse.kernels.observer import Observer
+from dse.kernels.observer import LOADED, Observer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -111,7 +111,8 @@ class _PatchOnce:
             self._languages.add((seen[0], seen[1]))
             self._undo.callback(self._original(function).restore)
             # Before 3.7 a tensor bound of range() fails with numpy >= 2.4.
-            _set(self._undo, tl.tensor, "__index__", lambda tensor: int(tensor.handle.data.item()))
+            _set(self._undo, tl.tensor, "__index__", lambda tensor: int(self._controlling(tensor).item()))
+            _set(self._undo, tl.tensor, "__bool__", lambda tensor: bool(self._truth(tensor)))
             for name in ("range", "static_range"):
                 _set(self._undo, tl, name, self._range)
         if id(names) not in self._modules and not function.__module__.startswith("triton."):
@@ -119,6 +120,15 @@ class _PatchOnce:
             before = names.get("range", _ABSENT)
             names["range"] = self._range
             self._undo.callback(_restore_name, names, "range", before)
+
+    def _controlling(self, tensor: Foreign) -> Foreign:
+        self._observer.control(tensor.handle)
+        return tensor.handle.data
+
+    def _truth(self, tensor: Foreign) -> Foreign:
+        """As the interpreter has it: only a scalar may be false."""
+        data = self._controlling(tensor)
+        return data.item() if data.size == 1 else True
 
     def _range(
         self,
@@ -130,12 +140,11 @@ class _PatchOnce:
         """``range`` that reports its trips; takes the compiler hints of ``tl.range`` and ignores them."""
         numbers = builtins.range(first) if stop is None else builtins.range(first, stop, step)
         trips = 0
-        self._observer.begin_loop()
         try:
-            for number in numbers:
-                self._observer.begin_trip(trips)
+            for trip in self._observer.begin_loop(len(numbers)):
+                self._observer.begin_trip(trip)
                 trips += 1
-                yield number
+                yield numbers[trip]
         finally:
             self._observer.end_loop(trips)
 
@@ -155,6 +164,8 @@ def _hook(undo: ExitStack, observer: Observer) -> None:
         name = method.removeprefix("create_")
         if name != method and name not in _SILENT:
             _set(undo, builder, method, hooks.wrap(name, function))
+        elif name != method and observer.follows_loads:
+            _set(undo, builder, method, hooks.follow(function))
     for kind, operations in (("reduce", stock.ReduceOps), ("scan", stock.ScanOps)):
         _set(undo, operations, "apply", hooks.wrap_reduction(kind, operations.apply))
 
@@ -180,7 +191,18 @@ class _Hooks:
                 report(operands, result)
             return result
 
-        return hooked
+        return self.follow(hooked) if self._observer.follows_loads else hooked
+
+    def follow(self, original: Callable[..., Foreign]) -> Callable[..., Foreign]:
+        """The builder method, whose result is marked as loaded if one of its operands is."""
+
+        def followed(*operands: Foreign, **options: Foreign) -> Foreign:
+            result = original(*operands, **options)
+            if any(_loaded(operand) for operand in operands):
+                _mark(result)
+            return result
+
+        return followed
 
     def _report(self, name: str) -> Callable[[tuple[Foreign, ...], Foreign], None]:
         observer = self._observer
@@ -201,7 +223,10 @@ class _Hooks:
         def hooked(*operands: Foreign, **options: Foreign) -> Foreign:
             chosen = None if mask is None else operands[mask]
             self._observer.memory(_MEMORY[name], operands[pointers], chosen)
-            return original(*operands, **options)
+            result = original(*operands, **options)
+            if self._observer.follows_loads:
+                _mark(result)
+            return result
 
         return hooked
 
@@ -218,11 +243,25 @@ class _Hooks:
             self._observer.reduction(kind, _COMBINERS.get(name, name), handle, reduction.axis)
             self._inside += 1
             try:
-                return original(reduction, operands)
+                result = original(reduction, operands)
             finally:
                 self._inside -= 1
+            if any(_loaded(operand.handle) for operand in operands):
+                for value in result if isinstance(result, tuple) else (result,):
+                    _mark(value.handle)
+            return result
 
         return apply
+
+
+def _loaded(value: Foreign) -> bool:
+    return isinstance(value, stock.TensorHandle) and LOADED in value.attr
+
+
+def _mark(result: Foreign) -> None:
+    for value in result if isinstance(result, tuple) else (result,):
+        if isinstance(value, stock.TensorHandle):
+            value.attr[LOADED] = True
 
 
 def _refuse_bf16(*handles: Foreign) -> None:
@@ -252,9 +291,18 @@ def _grid_runner(observer: Observer) -> Callable[..., None]:
         }
         grid = executor.grid(handles) if callable(executor.grid) else executor.grid
         _run_programs(observer, function, bound, handles, tuple(int(size) for size in grid))
-        executor._restore_args_dev(arguments, host_arguments, options, host_options)
+        if any(_moved(value) for value in arguments):
+            executor._restore_args_dev(arguments, host_arguments, options, host_options)
 
     return run
+
+
+def _moved(value: Foreign) -> bool:
+    """Whether an argument lies on a device, so that it was copied here and must be copied back."""
+    if isinstance(value, tuple):
+        return any(_moved(item) for item in value)
+    device = getattr(getattr(value, "base", value), "device", None)
+    return getattr(device, "type", "cpu") != "cpu"
 
 
 def _run_programs(

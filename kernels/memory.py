@@ -92,7 +92,7 @@ class Argument:
         self._order = tuple(sorted(moving, key=lambda axis: -self.strides[axis]))
 
     def access(self, kind: str, offsets: Offsets, lanes: Coordinates, program: int) -> Access:
-        """Box of the elements at ``offsets`` (at least one), which become touched by ``program``.
+        """Box of the elements at ``offsets`` (at least one); ``program`` touches them unless it is 0.
 
         Raises
         ------
@@ -103,7 +103,7 @@ class Argument:
             raise TraceError(f"an access to tensor '{self.name}' reaches outside of it; check its mask")
         first = int(offsets[0])
         pattern, corner = self._place(lanes, offsets, first)
-        new = self._touch(kind, first, pattern, program)
+        new = self._touch(kind, first, pattern, program) if program else 0
         return Access(self.name, corner, pattern.extent, offsets.size, new)
 
     def traced(self) -> TracedTensor:

@@ -21,10 +21,19 @@ class Handle(Protocol):
 
     data: npt.NDArray[Any]
     dtype: Any
+    attr: dict[str, Any]
+
+
+LOADED = "dse_loaded"
 
 
 class Observer:
-    """Receives what a kernel does; methods left alone ignore it."""
+    """Receives what a kernel does; methods left alone ignore it.
+
+    With ``follows_loads``, every value computed from a loaded one carries the attribute ``LOADED``.
+    """
+
+    follows_loads = False
 
     def begin_launch(self, kernel: str, file: str, arguments: Mapping[str, object], grid: Grid) -> None:
         """A kernel from ``file`` is about to run; tensors among its ``arguments`` are on the host."""
@@ -43,8 +52,12 @@ class Observer:
     def end_launch(self) -> None:
         """All programs have run."""
 
-    def begin_loop(self) -> None:
-        """A loop starts."""
+    def begin_loop(self, count: int) -> Iterable[int]:
+        """A loop of ``count`` iterations starts; the numbers of those to run, all by default."""
+        return range(count)
+
+    def control(self, value: Handle) -> None:
+        """A branch or the bound of a loop depends on ``value``."""
 
     def begin_trip(self, trip: int) -> None:
         """An iteration of the innermost loop starts."""

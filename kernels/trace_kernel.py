@@ -47,6 +47,7 @@ def trace_kernel(
     seed: int = 0,
     level: str = "events",
     bits: int | None = None,
+    sample: bool = False,
 ) -> Trace:
     """Run the shipped kernel ``name`` and trace it; the same arguments give the same trace.
 
@@ -61,6 +62,10 @@ def trace_kernel(
         scores as well.
     bits
         Of the scores kept, quantised as a machine would see them; None keeps them exact.
+    sample
+        Run some programs on inputs that are not filled, verify on others that the rest follows, and give a
+        sampled trace of level ``counts``, without comparing outputs. A kernel that cannot be sampled (its
+        control flow depends on values, or its counts are not piecewise affine) is traced in full.
 
     Raises
     ------
@@ -79,15 +84,19 @@ def trace_kernel(
         raise TraceError(f"trace level '{level}' is none of {', '.join(LEVELS)}")
     if level == "values" and not any(note.values for note in annotation.launches.values()):
         raise TraceError(f"the annotation of '{name}' names no values to keep; trace it at level events")
+    if sample and level != "counts":
+        raise TraceError(
+            f"a sampled trace has level counts, not {level}: it does not keep the order of events"
+        )
     launch.require_packages()
     if values.get("precision") == "bf16":
         raise TraceError(launch.BF16_REFUSED)
     if launch.can_interpret():
         launch.start_interpreter()
-        return _trace_here(name, annotation, values, seed, level, bits)
-    return _trace_in_new_process(
-        {"name": name, "parameters": dict(parameters), "seed": seed, "level": level, "bits": bits}
-    )
+        sampled = _sample_here(name, values, seed) if sample else None
+        return sampled or _trace_here(name, annotation, values, seed, level, bits)
+    request = {"parameters": dict(parameters), "seed": seed, "level": level, "bits": bits, "sample": sample}
+    return _trace_in_new_process({"name": name, **request})
 
 
 def kernel_hash(name: str) -> str:
@@ -140,6 +149,33 @@ def _trace_here(
             if captures and captures[number]
         ),
     )
+
+
+def _sample_here(name: str, values: Mapping[str, Value], seed: int) -> Trace | None:
+    """A sampled trace, first with long loops cut short, then without; None if neither can be verified."""
+    interpreter = importlib.import_module("dse.kernels.interpreter")
+    sampling = importlib.import_module("dse.kernels.sampler")
+    allocate = importlib.import_module("dse.kernels.allocate")
+    module = launch.kernel_module(name)
+    for skip_trips in (True, False):
+        sampler = sampling.Sampler(skip_trips)
+        try:
+            with allocate.AllocateOnly(), interpreter.session(sampler):
+                getattr(module, name)(**module.make_inputs(values, seed))
+        except sampling.SamplingRefusedError:
+            continue
+        return Trace(
+            kernel=name,
+            kernel_hash=kernel_hash(name),
+            parameters=values,
+            seed=seed,
+            level="counts",
+            sampled=True,
+            versions=_versions(),
+            max_error=None,
+            launches=tuple(sampler.launches),
+        )
+    return None
 
 
 def _capture(tracing: ModuleType, note: LaunchNote) -> Any:  # noqa: ANN401 - a Capture, which needs numpy

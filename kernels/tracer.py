@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dse.errors import TraceError
-from dse.kernels.memory import Memory, tensor_argument
+from dse.kernels.memory import Access, Memory, tensor_argument
 from dse.kernels.observer import Observer
 from dse.workloads.trace import LEVELS, Event, Launch, ProgramClass
 from dse.workloads.values import CapturedProgram
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from types import FrameType
 
     import numpy.typing as npt
@@ -156,9 +156,10 @@ class Tracer(Observer):
         self.captured.append(tuple(self._seen))
         self.launches.append(Launch(self._kernel, self._grid, self._arguments, tensors, classes))
 
-    def begin_loop(self) -> None:
-        """Enter a loop."""
+    def begin_loop(self, count: int) -> Iterable[int]:
+        """Enter a loop, all of it."""
         self._program.trips.append(-1)
+        return range(count)
 
     def begin_trip(self, trip: int) -> None:
         """Enter an iteration."""
@@ -174,7 +175,7 @@ class Tracer(Observer):
         program = self._program
         lanes = np.True_ if mask is None else mask.data
         for direction in ("load", "store") if kind == "atomic" else (kind,):
-            access = self._memory.access(direction, pointers.data, lanes, program.number)
+            access = self._touch(direction, pointers, lanes)
             if access.tensor:
                 new, touched = program.touched.get((access.tensor, direction), (0, 0))
                 program.touched[access.tensor, direction] = new + access.new, touched + access.active
@@ -193,6 +194,9 @@ class Tracer(Observer):
             tensor=access.tensor,
             origin=tuple(at - base for at, base in zip(access.corner, anchor, strict=True)),
         )
+
+    def _touch(self, kind: str, pointers: Handle, lanes: Any) -> Access:  # noqa: ANN401 - a numpy mask
+        return self._memory.access(kind, pointers.data, lanes, self._program.number)
 
     def dot(self, left: Handle, right: Handle, result: Handle) -> None:
         """A matrix product; its lanes are multiply-adds."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from dse.simulator.arrays import ONE, ZERO, add_to, total
+from dse.simulator.chains import chains_of
 from dse.simulator.loops import LoopCosts
 from dse.simulator.program import Body, Choose, Loop, Par, Seq, Sub, children_of, leaf_body, nodes_of
 from dse.simulator.structure import LATENCY
@@ -195,7 +196,7 @@ def chains(node: Node, points: Points) -> dict[str, Array]:
         return {LATENCY: upper(node, points)}
     if isinstance(node, Loop | Body):
         if leaf_body(node) is not None:
-            return costs(node, points).chains()
+            return chains_of(costs(node, points))
         assert isinstance(node, Loop)
         return {name: repeats(node, points) * part for name, part in chains(node.body, points).items()}
     parts = [chains(child, points) for child in node.children]

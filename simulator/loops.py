@@ -2,8 +2,7 @@
 
 Lower bound: the largest of, for each unit, its busy time between the soonest it can start and the least
 that must follow it; for each dependence cycle, as many rounds as fit into the iterations; and the longest
-path through one iteration. For the upper bound, what a chain of steps that wait for each other can hold:
-``LoopCosts.chains``.
+path through one iteration. ``dse.simulator.chains`` adds what the upper bound needs.
 """
 
 from __future__ import annotations
@@ -13,15 +12,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from dse.simulator.arrays import ONE, ZERO, Array, Mask, add_to, floor_div, total
+from dse.simulator.arrays import ONE, ZERO, Array, Mask, add_to, floor_div
 from dse.simulator.program import Loop, leaf_body
-from dse.simulator.structure import LATENCY, CyclePlan, UnitPlan, plan_of
+from dse.simulator.structure import CyclePlan, UnitPlan, plan_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dse.simulator.points import Points
     from dse.simulator.program import Body
+
+
+ROUNDING = 1.0 + 2.0**-30
 
 
 class Term(NamedTuple):
@@ -130,6 +132,7 @@ class LoopCosts:
         self._runs: dict[int, Array] = {}
         self._finishes: dict[int, Array] = {}
         self._rests: dict[int, Array] = {}
+        self._once: dict[str, Array] = {}
         self._fixed_rounds: dict[float, Array] = {}
 
     def runs(self, step: int) -> Array:
@@ -197,7 +200,7 @@ class LoopCosts:
         """Server-cycles the loop keeps a unit busy."""
         found: Array | None = None
         if unit.dense:
-            found = _sum([self.busy[step] for step in unit.dense])
+            found = self._round(unit)
             if self.count is not ONE:
                 found = self.count * found
         for step in unit.sparse:
@@ -205,6 +208,12 @@ class LoopCosts:
             found = part if found is None else found + part
         assert found is not None
         return found
+
+    def _round(self, unit: UnitPlan) -> Array:
+        """Server-cycles of a unit in one iteration, of steps that run in every one."""
+        if unit.name not in self._once:
+            self._once[unit.name] = _sum([self.busy[step] for step in unit.dense])
+        return self._once[unit.name]
 
     def unit_term(self, unit: UnitPlan) -> Term:
         """Busy time of a unit between the soonest start and the shortest end of any of its steps."""
@@ -264,88 +273,51 @@ class LoopCosts:
             found = finish if found is ZERO else np.maximum(found, finish)
         for step in self.plan.sparse:
             through = self.head(step) + self.busy[step] + self.tail(step)
-            found = np.maximum(found, self._if_run(step, through))
+            found = np.maximum(found, self.if_run(step, through))
         return found
 
-    def terms(self) -> list[Term]:
-        """Terms of the lower bound, in the order of the plan's ``codes``."""
-        found = [self.unit_term(unit) for unit in self.plan.units]
-        found += [self.cycle_term(cycle) for cycle in self.plan.cycles]
-        found.append(Term(ZERO, self.path, ZERO))
-        return found
-
-    @cached_property
-    def bound(self) -> tuple[Array, NDArray[np.unsignedinteger]]:
-        """Lower bound on the cycles, and the code (in ``plan.names``) of the first term that attains it."""
-        narrow = np.uint8 if len(self.plan.names) < 256 else np.uint16
-        terms = self.terms()
-        best = terms[0].cycles
-        code: NDArray[np.unsignedinteger] = np.zeros(1, narrow)
-        for number, term in zip(self.plan.codes[1:], terms[1:], strict=True):
-            cycles = term.cycles
-            within = np.less_equal(cycles, best)
-            if not np.logical_and.reduce(within):
-                best = np.maximum(best, cycles)
-                code = np.maximum(code, np.multiply(np.logical_not(within).view(np.uint8), narrow(number)))
-        if not np.minimum.reduce(self.count) > 0:
-            best = np.where(self.count > 0, best, 0.0)
-        return best, code
-
-    def chains(self) -> dict[str, Array]:
-        """Most cycles of each kind on any chain of waiting steps.
-
-        Of units with servers to spare, and under ``latency`` the latencies and the steps without a unit.
-        """
-        pure = [step.unit is None for step in self.plan.steps]
-        delay = [busy if free else ZERO for busy, free in zip(self.busy, pure, strict=True)]
-        whole = [cycles + latency for cycles, latency in zip(delay, self.latency, strict=True)]
-        found = {LATENCY: self._chain(whole, delay)}
-        for unit in self.plan.units:
-            if self.servers[unit.name] is not ONE:
-                members = {*unit.dense, *unit.sparse}
-                busy = [b if i in members else ZERO for i, b in enumerate(self.busy)]
-                found[unit.name] = np.minimum(self.work(unit), self._chain(busy, busy))
-        return found
-
-    def _chain(self, weights: list[Array], held: list[Array]) -> Array:
-        """Largest weight of a chain: a walk through the dependence graph over all iterations.
-
-        ``held`` are the weights of steps that a hold waits for. A walk is rounds of cycles, none of more
-        weight for its distance than the steepest, and a path that visits no step twice; or parts without a
-        carried edge, one more than the carried edges that fit into the iterations.
-        """
-        weights = [self._if_run(step, weight) for step, weight in enumerate(weights)]
-        longest: dict[int, Array] = {}
-        part = ZERO
-        for step in self.plan.order:
-            arrival = ZERO
-            for source in self.plan.before[step]:
-                arrival = np.maximum(arrival, longest[source])
-            longest[step] = arrival + weights[step]
-            part = np.maximum(part, longest[step])
-        carried = [self.distance[e] for e, edge in enumerate(self.plan.edges) if edge.carried]
-        if carried:
-            further = np.maximum(self.count - 1.0, 0.0)
-            jumps = floor_div(further, np.minimum.reduce(np.broadcast_arrays(*carried)))
-            steepest = ZERO
-            for cycle in self.plan.cycles:
-                steepest = np.maximum(steepest, self._slope(cycle, weights, held))
-            part = np.minimum((jumps + 1.0) * part, steepest * further + total(weights))
-        return np.where(self.count > 0, part, 0.0)
-
-    def _if_run(self, step: int, weight: Array) -> Array:
+    def if_run(self, step: int, weight: Array) -> Array:
         """The weight where the step is executed at all, else zero."""
         if weight is ZERO or not self.plan.steps[step].sparse or np.minimum.reduce(self.runs(step)) >= 1:
             return weight
         return np.where(self.runs(step) >= 1, weight, 0.0)
 
-    def _slope(self, cycle: CyclePlan, weights: list[Array], held: list[Array]) -> Array:
-        """Weight of one round of a cycle for each iteration it reaches back, at most."""
-        weight = ZERO
-        for edge, step in zip(cycle.edges, cycle.steps, strict=True):
-            weight = weight + (held[step] if self.plan.edges[edge].hold >= 0 else weights[step])
-        reach = self.cycle_distance(cycle)
-        if all(self.plan.steps[step].sparse for step in cycle.steps):
-            rounded = [self.every[s] * np.ceil(reach / self.every[s]) for s in cycle.steps]
-            reach = np.minimum.reduce(np.broadcast_arrays(*rounded))
-        return weight / reach
+    def terms(self) -> list[Term]:
+        """Terms of the lower bound, in the order of the plan's ``codes``."""
+        return [*self._resource_terms(), Term(ZERO, self.path, ZERO)]
+
+    def _resource_terms(self) -> list[Term]:
+        found = [self.unit_term(unit) for unit in self.plan.units]
+        found += [self.cycle_term(cycle) for cycle in self.plan.cycles]
+        return found
+
+    def _outlasts_path(self, cycles: Array) -> bool:
+        """Whether some cycles are certainly no less than the path at all points, without computing the path.
+
+        No path is longer than everything in one iteration; the margin covers the rounding of both sums.
+        """
+        alone = [b for b, s in zip(self.busy, self.plan.steps, strict=True) if s.sparse or s.unit is None]
+        rounds = [self._round(unit) for unit in self.plan.units if unit.dense]
+        fixed = [latency for latency in self.latency if latency is not ZERO]
+        most = _sum([ZERO, *fixed, *alone, *rounds]) * ROUNDING
+        return bool(np.logical_and.reduce(most <= cycles))
+
+    @cached_property
+    def bound(self) -> tuple[Array, NDArray[np.unsignedinteger]]:
+        """Lower bound on the cycles, and the code (in ``plan.names``) of the first term that attains it."""
+        narrow = np.uint8 if len(self.plan.names) < 256 else np.uint16
+        best: Array | None = None
+        code: NDArray[np.unsignedinteger] = np.zeros(1, narrow)
+        for number, term in zip(self.plan.codes, (*self._resource_terms(), None), strict=True):
+            if term is None and best is not None and self._outlasts_path(best):
+                break
+            cycles = self.path if term is None else term.cycles
+            best = cycles if best is None else best
+            within = np.less_equal(cycles, best)
+            if not np.logical_and.reduce(within):
+                best = np.maximum(best, cycles)
+                code = np.maximum(code, np.multiply(np.logical_not(within).view(np.uint8), narrow(number)))
+        assert best is not None
+        if not np.minimum.reduce(self.count) > 0:
+            best = np.where(self.count > 0, best, 0.0)
+        return best, code

@@ -1,8 +1,8 @@
 """From a trace to checked facts: what the kernel did agrees with its annotation and its cascade.
 
 Rank sizes, tile sizes, precisions, visited tiles and masks come from the trace; ``lift_checks`` says what
-must follow from them. Modelled: any number of launches, each with its steps and mask. Not modelled: sampled
-traces, which are refused.
+must follow from them. Modelled: any number of launches, each with its steps and mask; sampled traces whose
+summary was verified. Not modelled: what kernels compute between launches outside of Triton.
 """
 
 from __future__ import annotations
@@ -113,8 +113,8 @@ def lift(trace: Trace, annotation: Annotation, cascade: Cascade) -> LiftedTrace:
         If any count differs: each problem names the count, what was traced and what the cascade, the mask or
         the tensors' sizes lead to.
     """
-    if trace.sampled:
-        raise TraceError("the trace is sampled; only a full trace can be lifted: trace every program")
+    if trace.sampled and not all(launch.sampling for launch in trace.launches):
+        raise TraceError("the trace is sampled, but nothing verified it: trace every program")
     facts = read_facts(trace, annotation)
     found = problems(facts, annotation, cascade)
     if found:

@@ -122,14 +122,33 @@ class TracedTensor:
 
 
 @dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a launch was sampled: programs that the summary was fitted on, and held-out ones that agreed.
+
+    ``trips`` is how many iterations of loops ran. ``pieces`` says for each axis of the grid where counts are
+    affine: first position, position behind the last, and the period within which they are (0: each position
+    was measured).
+    """
+
+    fitted: int
+    held_out: int
+    trips: int
+    pieces: tuple[tuple[Coordinates, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Launch:
-    """One launch: grid, scalar and compile-time arguments, tensors by argument name, program classes."""
+    """One launch: grid, scalar and compile-time arguments, tensors by argument name, program classes.
+
+    In a sampled launch a class lists its first program only.
+    """
 
     kernel: str
     grid: Coordinates
     arguments: Mapping[str, Value]
     tensors: Mapping[str, TracedTensor]
     classes: tuple[ProgramClass, ...]
+    sampling: Sampling | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from dse import spec as files
 from dse.errors import ConfigError, Place, Problem, TraceError
-from dse.workloads.trace import KINDS, LEVELS, Event, Launch, ProgramClass, Trace, TracedTensor
+from dse.workloads.trace import KINDS, LEVELS, Event, Launch, ProgramClass, Sampling, Trace, TracedTensor
 from dse.workloads.values import read_values, values_path, values_table
 
 if TYPE_CHECKING:
@@ -207,6 +207,7 @@ def _metadata(trace: Trace) -> dict[str, Any]:
             "grid": launch.grid,
             "arguments": dict(launch.arguments),
             "tensors": {name: dataclasses.asdict(tensor) for name, tensor in launch.tensors.items()},
+            **({"sampling": dataclasses.asdict(launch.sampling)} if launch.sampling else {}),
         }
         for launch in trace.launches
     ]
@@ -224,6 +225,7 @@ def _trace(rows: Sequence[Mapping[str, Any]], metadata: Mapping[str, Any]) -> Tr
             arguments={name: _value(value) for name, value in plain["arguments"].items()},
             tensors={name: _tensor(tensor) for name, tensor in plain["tensors"].items()},
             classes=tuple(_class(grouped[key]) for key in sorted(grouped) if key[0] == index),
+            sampling=_sampling(plain["sampling"]) if "sampling" in plain else None,
         )
         for index, plain in enumerate(metadata["launches"])
     )
@@ -271,6 +273,15 @@ def _tensor(plain: Mapping[str, Any]) -> TracedTensor:
     )
 
 
+def _sampling(plain: Mapping[str, Any]) -> Sampling:
+    return Sampling(
+        fitted=int(plain["fitted"]),
+        held_out=int(plain["held_out"]),
+        trips=int(plain["trips"]),
+        pieces=tuple(tuple(_integers(piece) for piece in axis) for axis in plain["pieces"]),
+    )
+
+
 def _split(flat: Sequence[int], size: int) -> tuple[Coordinates, ...]:
     if size and len(flat) % size:
         raise ValueError(f"{len(flat)} numbers do not split into groups of {size}")
@@ -293,6 +304,8 @@ def _problems(trace: Trace) -> Iterator[str]:
     """What contradicts itself in a trace that could be read."""
     if trace.level not in LEVELS:
         yield f"level '{trace.level}' is none of {', '.join(LEVELS)}"
+    if trace.sampled != any(launch.sampling for launch in trace.launches):
+        yield "its launches do not agree on whether it is sampled"
     for launch in trace.launches:
         programs = sum(members.multiplicity for members in launch.classes)
         if programs != math.prod(launch.grid):

@@ -221,6 +221,6 @@ def test_tensors_must_agree_about_ranks() -> None:
     ]
 
 
-def test_a_sampled_trace_is_refused() -> None:
-    with pytest.raises(TraceError, match="only a full trace can be lifted"):
+def test_a_sampled_trace_that_nothing_verified_is_refused() -> None:
+    with pytest.raises(TraceError, match="sampled, but nothing verified it"):
         lift(replace(CAUSAL, sampled=True), ANNOTATION, CASCADE)
