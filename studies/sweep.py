@@ -152,7 +152,8 @@ def _compare(
     """Speed-up and energy ratios of each point over its baseline; nothing for points without one."""
     against = np.array([point.baseline is not None for point in points])
     base = table.iloc[[where[point.baseline or point.request] for point in points]]
-    rows["baseline"] = np.where(against, base["machine"].to_numpy(dtype=object), None)
+    machines = base["machine"].tolist()
+    rows["baseline"] = [name if known else None for name, known in zip(machines, against, strict=True)]
     names = ("latency_s", "energy_j", "offchip_energy_j", "technology_m")
     mine, other = ({name: table[name].to_numpy(dtype=np.float64) for name in names} for table in (rows, base))
     found = {"speedup": other["latency_s"] / mine["latency_s"], **energy_ratios(mine, other)}
