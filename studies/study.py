@@ -1,0 +1,138 @@
+"""Studies: published numbers reproduced from one folder each, without code of their own.
+
+`run_study` evaluates a study's sweeps into result folders, computes every claim's metric, and writes the scorecard and
+the figures. Results of unchanged inputs are kept; those of other inputs are replaced, as nothing in them is made by hand.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dse.errors import ConfigError
+from dse.studies import store, study_file
+from dse.studies.frames import write_atomic
+from dse.studies.study_claims import load_claims
+from dse.studies.study_score import score
+from dse.studies.study_values import Measured
+from dse.studies.sweep import COMPONENT_POINTS, content_of, points_of, run_points
+from dse.studies.tables import to_csv
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    import pandas as pd
+
+    from dse.studies.study_claims import Claim
+    from dse.studies.study_file import StudyFile
+    from dse.studies.study_score import Score
+
+SCORECARD = "scorecard.csv"
+FIGURES = "figures"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study as read: its folder, its file and its claims."""
+
+    name: str
+    folder: Path
+    file: StudyFile
+    claims: Sequence[Claim]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A study that was run: results by sweep, the score of every claim, and the figures drawn."""
+
+    study: Study
+    measured: Mapping[str, Measured]
+    scores: Sequence[Score]
+    figures: Sequence[Path] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether every claim that is judged holds."""
+        return all(one.ok is not False for one in self.scores)
+
+
+def load(name: str) -> Study:
+    """A study by path or shipped name.
+
+    Raises
+    ------
+    ConfigError
+        No such study, or its files are wrong.
+    """
+    folder = study_file.folder_of(name)
+    file = study_file.load_study(folder)
+    return Study(folder.resolve().name, folder, file, load_claims(folder / study_file.CLAIMS, file))
+
+
+def run_study(study: Study, folder: Path, done: Callable[[int], object] = lambda points: None) -> Outcome:
+    """Run a study and write ``folder``: a result folder for each sweep, the scorecard, the figures.
+
+    ``done`` is told how many more design points are there.
+
+    Raises
+    ------
+    DseError
+        A sweep cannot be evaluated, or a claim asks for what the results do not have.
+    """
+    measured = {name: run_sweep(study, name, folder / name, done) for name in study.file.sweeps}
+    scores = score(study.file, study.claims, measured)
+    write_atomic(folder / SCORECARD, to_csv([one.row() for one in scores]).encode())
+    return Outcome(study, measured, scores, _figures(study, measured, folder / FIGURES))
+
+
+def run_sweep(study: Study, name: str, folder: Path, done: Callable[[int], object]) -> Measured:
+    """Results of one of a study's sweeps, kept in ``folder``."""
+    axes, names = study.file.sweeps[name], study_file.axis_names(study.file, name)
+    content = content_of(axes, names)
+    points = points_of(axes, names, content)
+
+    def add(rows: pd.DataFrame, components: pd.DataFrame | None) -> None:
+        results.add(rows, components)
+        done(len(rows))
+
+    with _store(folder, content) as results:
+        left = [point for point in points if point.key not in results.finished]
+        done(len(points) - len(left))
+        if left:
+            run_points(left, 1, len(points) <= COMPONENT_POINTS, add)
+        meta = {"command": f"dse study {study.name}", "seed": 0, "axes": names}
+        results.finish([point.key for point in points], meta, names)
+    found = store.read(folder)
+    return Measured(name, [axes.set | point.values for point in points], found.rows, found.components)
+
+
+def size(study: Study) -> int:
+    """Design points of a study."""
+    axes = ((axes, study_file.axis_names(study.file, name)) for name, axes in study.file.sweeps.items())
+    return sum(len(points_of(one, names, {})) for one, names in axes)
+
+
+def _store(folder: Path, content: Mapping[str, str]) -> store.Store:
+    """The folder's store, started over if it holds results of other inputs."""
+    try:
+        return store.Store.open(folder, content)
+    except ConfigError:
+        return store.Store.open(folder, content, fresh=True)
+
+
+def _figures(study: Study, measured: Mapping[str, Measured], folder: Path) -> list[Path]:
+    """Figures the study file describes, then those of the study's own ``figures.py``, if it has one."""
+    from dse.studies.study_figures import draw_figures
+
+    paths = draw_figures(study.file, study.claims, measured, folder)
+    own = study.folder / "figures.py"
+    if own.is_file():
+        spec = importlib.util.spec_from_file_location(f"dse_study_{study.name}_figures", own)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        paths += module.draw(study.file, study.claims, measured, folder)
+    return paths
