@@ -1,12 +1,13 @@
 """Studies: published numbers reproduced from one folder each, without code of their own.
 
-`run_study` evaluates a study's sweeps into result folders, computes every claim's metric, and writes the scorecard and
-the figures. Results of unchanged inputs are kept; those of other inputs are replaced, as nothing in them is made by hand.
+`run_study` evaluates a study's sweeps into result folders, computes every claim's metric, and writes the scorecard
+and the figures. Results of unchanged inputs are kept; the study's own results of other inputs are replaced.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,10 @@ from dse.errors import ConfigError
 from dse.studies import store, study_file
 from dse.studies.frames import write_atomic
 from dse.studies.study_claims import load_claims
-from dse.studies.study_score import score
+from dse.studies.study_score import markdown, score
 from dse.studies.study_values import Measured
 from dse.studies.sweep import COMPONENT_POINTS, content_of, points_of, run_points
+from dse.studies.sweep_file import requests
 from dse.studies.tables import to_csv
 
 if TYPE_CHECKING:
@@ -29,8 +31,8 @@ if TYPE_CHECKING:
     from dse.studies.study_file import StudyFile
     from dse.studies.study_score import Score
 
-SCORECARD = "scorecard.csv"
-FIGURES = "figures"
+SCORECARD, SUMMARY, FIGURES = "scorecard.csv", "scorecard.md", "figures"
+_OWNER = "study"
 
 
 @dataclass(frozen=True)
@@ -84,13 +86,14 @@ def run_study(study: Study, folder: Path, done: Callable[[int], object] = lambda
     measured = {name: run_sweep(study, name, folder / name, done) for name in study.file.sweeps}
     scores = score(study.file, study.claims, measured)
     write_atomic(folder / SCORECARD, to_csv([one.row() for one in scores]).encode())
+    write_atomic(folder / SUMMARY, markdown(study.file.title, scores).encode())
     return Outcome(study, measured, scores, _figures(study, measured, folder / FIGURES))
 
 
 def run_sweep(study: Study, name: str, folder: Path, done: Callable[[int], object]) -> Measured:
     """Results of one of a study's sweeps, kept in ``folder``."""
     axes, names = study.file.sweeps[name], study_file.axis_names(study.file, name)
-    content = content_of(axes, names)
+    content = content_of(axes, names) | {_OWNER: study.name}
     points = points_of(axes, names, content)
 
     def add(rows: pd.DataFrame, components: pd.DataFrame | None) -> None:
@@ -110,16 +113,31 @@ def run_sweep(study: Study, name: str, folder: Path, done: Callable[[int], objec
 
 def size(study: Study) -> int:
     """Design points of a study."""
-    axes = ((axes, study_file.axis_names(study.file, name)) for name, axes in study.file.sweeps.items())
-    return sum(len(points_of(one, names, {})) for one, names in axes)
+    files = study.file
+    return sum(
+        len(list(requests(axes, study_file.axis_names(files, name)))) for name, axes in files.sweeps.items()
+    )
 
 
 def _store(folder: Path, content: Mapping[str, str]) -> store.Store:
-    """The folder's store, started over if it holds results of other inputs."""
+    """The folder's store, started over if it holds this study's results of other inputs.
+
+    Raises
+    ------
+    ConfigError
+        The folder is in use, or holds anything else.
+    """
+    owners = [
+        json.loads(path.read_text(encoding="utf-8")).get("content", {}).get(_OWNER)
+        for path in (folder / store.META, folder / store.JOURNAL / store.META)
+        if path.is_file()
+    ]
+    if owners and owners[0] != content[_OWNER]:
+        raise ConfigError(f"{folder}: holds results of something else; choose another --out folder")
     try:
         return store.Store.open(folder, content)
     except ConfigError:
-        return store.Store.open(folder, content, fresh=True)
+        return store.Store.open(folder, content, fresh=bool(owners))
 
 
 def _figures(study: Study, measured: Mapping[str, Measured], folder: Path) -> list[Path]:

@@ -109,7 +109,9 @@ def _claim(row: list[str], place: Place, file: StudyFile) -> Claim:
     problems = [Problem("is empty", place, name) for name in REQUIRED if not given[name]]
     problems += [*_numbers(given, place), *_references(given, place, file)]
     if not given["tolerance"] and not given["note"]:
-        problems.append(Problem("a claim without tolerance says here why it is not reproduced", place, "note"))
+        problems.append(
+            Problem("a claim without tolerance says here why it is not reproduced", place, "note")
+        )
     if problems:
         raise ConfigError(*problems)
     tolerance = float(given["tolerance"]) if given["tolerance"] else None

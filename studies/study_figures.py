@@ -1,4 +1,4 @@
-"""Figures of a study: its metrics as grouped or stacked bars with the claimed values marked, or a generic plot of a sweep."""
+"""Figures of a study: its metrics with the claimed values marked on them, or a generic plot of a sweep."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import numpy as np
 
 from dse.errors import ConfigError
 from dse.studies.frames import write_atomic
-from dse.studies.plots import bars, draw, grouped
-from dse.studies.plots.look import EDGE, Look
-from dse.studies.plots.shape import Shape
-from dse.studies.plots.sheet import Sheet, save, styled
-from dse.studies.plots.slots import Slots, keys_of
+from dse.studies.plots import draw
+from dse.studies.plots.sheet import save, styled
+from dse.studies.study_bars import CLAIMED, METRIC, PART, VALUE, X, draw_bars
 from dse.studies.study_claims import unit_factor
-from dse.studies.study_file import BARS, STACK, resolved
+from dse.studies.study_curve import draw_curve
+from dse.studies.study_file import CURVE, OWN_KINDS, resolved
 from dse.studies.study_values import plain, si_unit, values
 
 if TYPE_CHECKING:
@@ -23,16 +22,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
+    from dse.simulator.arrays import Array
     from dse.studies.study_claims import Claim
     from dse.studies.study_file import Drawing, StudyFile
     from dse.studies.study_values import Measured
-
-_HEIGHT_IN = 0.95
-_METRIC, _PART, _VALUE, _CLAIMED = _OWN = ("metric", "component", "value", "claimed")
 
 
 def draw_figures(
@@ -48,39 +42,38 @@ def draw_figures(
     folder.mkdir(parents=True, exist_ok=True)
     paths: list[Path] = []
     for name, drawing in file.figures.items():
+        some = [measured[sweep] for sweep in drawing.sweeps]
         try:
-            paths += _drawn(name, drawing, file, claims, measured, folder)
+            if drawing.kind in OWN_KINDS:
+                paths += _own(name, drawing, file, _table(drawing, file, claims, some), folder)
+            else:
+                paths += _generic(name, drawing, file, some, folder)
         except ConfigError as error:
             raise ConfigError(*(f"figure {name}: {problem}" for problem in error.problems)) from error
     return paths
 
 
-def _drawn(
-    name: str,
-    drawing: Drawing,
-    file: StudyFile,
-    claims: Sequence[Claim],
-    measured: Mapping[str, Measured],
-    folder: Path,
-) -> list[Path]:
-    if drawing.kind not in (BARS, STACK):
-        return _generic(name, drawing, file, measured, folder)
-    table = _shown(_table(drawing, file, claims, measured), drawing)
+def _own(name: str, drawing: Drawing, file: StudyFile, table: pd.DataFrame, folder: Path) -> list[Path]:
+    """Metrics, with the claims about them."""
+    shown = _shown(table, drawing)
     with styled():
-        figure, table = _bars(table, drawing, file)
+        if drawing.kind == CURVE:
+            figure = draw_curve(shown, drawing, file.labels)
+        else:
+            figure = draw_bars(table, shown, drawing, file)
         paths = save(figure, folder, name)
     paths.append(folder / f"{name}.csv")
-    write_atomic(paths[-1], table.to_csv(index=False, lineterminator="\n").encode())
+    data = shown.dropna(axis="columns", how="all").to_csv(index=False, lineterminator="\n")
+    write_atomic(paths[-1], data.encode())
     return paths
 
 
 def _generic(
-    name: str, drawing: Drawing, file: StudyFile, measured: Mapping[str, Measured], folder: Path
+    name: str, drawing: Drawing, file: StudyFile, some: Sequence[Measured], folder: Path
 ) -> list[Path]:
     """A plot any sweep can have, under the figure's own name."""
     import pandas as pd
 
-    some = [measured[sweep] for sweep in drawing.sweeps]
     ledgers = [one.components for one in some if one.components is not None]
     rows = _shown(pd.concat([one.rows for one in some], ignore_index=True), drawing)
     ledger = pd.concat(ledgers, ignore_index=True) if len(ledgers) == len(some) else None
@@ -92,114 +85,85 @@ def _generic(
 
 
 def _table(
-    drawing: Drawing, file: StudyFile, claims: Sequence[Claim], measured: Mapping[str, Measured]
+    drawing: Drawing, file: StudyFile, claims: Sequence[Claim], some: Sequence[Measured]
 ) -> pd.DataFrame:
-    """One row for each bar or part of one: the point's values, metric, value, and the claimed one if there is any."""
+    """One row for each bar, part of a bar or mark: the point's values, metric, value, and what is claimed, if it is."""
     import pandas as pd
 
-    return pd.DataFrame(
-        [
-            row
-            for metric in drawing.metrics
-            for sweep in drawing.sweeps
-            for row in _rows(metric, drawing, file, claims, measured[sweep])
-        ]
+    rows = (
+        row
+        for metric in drawing.metrics
+        for measured in some
+        for part in ([""] if drawing.parts is None else _parts(metric, drawing.parts, file, measured))
+        for row in _rows(metric, part, drawing, file, claims, measured)
     )
+    return pd.DataFrame(rows)
+
+
+def _parts(metric: str, key: str, file: StudyFile, measured: Measured) -> list[str]:
+    return measured.parts(key, resolved(file, metric).where)
 
 
 def _rows(
-    name: str, drawing: Drawing, file: StudyFile, claims: Sequence[Claim], measured: Measured
+    name: str, part: str, drawing: Drawing, file: StudyFile, claims: Sequence[Claim], measured: Measured
 ) -> Iterator[dict[str, object]]:
+    """Rows of one metric, or of one part of it, at all points of a sweep."""
+    own = {drawing.parts: part} if drawing.parts else {}
+    found = _every(name, drawing, file, measured, own)
+    across = _every(drawing.x, drawing, file, measured, {}) if drawing.x else np.full(len(found), np.nan)
+    known = _claimed(name, drawing, file, claims, measured, own)
+    for position, point in enumerate(measured.points):
+        numbers = {VALUE: found[position], CLAIMED: known[position], X: across[position]}
+        yield {METRIC: name, **point, **({PART: part} if part else {}), **numbers}
+
+
+def _every(name: str, drawing: Drawing, file: StudyFile, measured: Measured, own: Mapping[str, str]) -> Array:
+    """A metric at every point of a sweep, in the unit to show."""
     metric = resolved(file, name)
-    unit = si_unit(metric)
-    parts = measured.parts(drawing.parts, metric.where) if drawing.parts else [""]
-    about = [claim for claim in claims if claim.metric == name and claim.sweep == measured.name]
-    for part in parts:
-        own = {drawing.parts: part} if drawing.parts else {}
-        known = {}
-        for claim in about:
+    return values(metric, measured, own)[1] / _shown_unit(name, drawing, file)
+
+
+def _claimed(
+    name: str,
+    drawing: Drawing,
+    file: StudyFile,
+    claims: Sequence[Claim],
+    measured: Measured,
+    own: Mapping[str, str],
+) -> Array:
+    """What is claimed of a metric at every point of a sweep, in the unit to show; NaN where nothing is."""
+    metric = resolved(file, name)
+    found = np.full(len(measured.points), np.nan)
+    for claim in claims:
+        if claim.metric == name and claim.sweep == measured.name and own.items() <= claim.words.items():
             positions, _ = values(metric, measured, claim.words)
-            if len(positions) == 1 and own.items() <= claim.words.items():
-                known[positions[0]] = claim.claimed * (unit_factor(claim.unit, unit) or np.nan)
-        positions, found = values(metric, measured, own)
-        for position, value in zip(positions, found, strict=True):
-            head = {_METRIC: name, **measured.points[position]}
-            inner = {_PART: part} if drawing.parts else {}
-            yield {**head, **inner, _VALUE: value, _CLAIMED: known.get(position, np.nan)}
+            factor = unit_factor(claim.unit, si_unit(metric))
+            if len(positions) == 1 and factor is not None:
+                found[positions[0]] = claim.claimed * factor / _shown_unit(name, drawing, file)
+    return found
+
+
+def _shown_unit(name: str, drawing: Drawing, file: StudyFile) -> float:
+    """Size of the unit a figure shows a metric in."""
+    if name not in drawing.units:
+        return 1.0
+    factor = unit_factor(drawing.units[name], si_unit(resolved(file, name)))
+    if factor is None:
+        raise ConfigError(f"'{drawing.units[name]}' is no unit of {name}")
+    return factor
 
 
 def _shown(table: pd.DataFrame, drawing: Drawing) -> pd.DataFrame:
     """The rows to show, in the order the drawing lists values of an axis in."""
     for axis, listed in reversed(drawing.show.items()):
-        if axis not in table:
+        column = PART if axis == drawing.parts else axis
+        if column not in table:
             raise ConfigError(f"there is no axis '{axis}' to show values of")
         order = {plain(value): k for k, value in enumerate(listed)}
-        texts = table[axis].astype(str).map(plain)
+        texts = table[column].astype(str).map(plain)
         unknown = set(order) - set(texts)
         if unknown:
             raise ConfigError(f"no point has {axis} {', '.join(sorted(unknown))}")
         places = texts.map(order)
         table = table[places.notna()].iloc[np.argsort(places.dropna().to_numpy(), kind="stable")]
     return table.reset_index(drop=True)
-
-
-def _bars(table: pd.DataFrame, drawing: Drawing, file: StudyFile) -> tuple[Figure, pd.DataFrame]:
-    """Bars of every metric, a panel for each."""
-    own = [name for name in _OWN if name in table]
-    shape = Shape.of(table.drop(columns=own))
-    look, machines = Look.of(shape, file.labels), shape.names
-    full = shape.table.join(table[own])
-    width = float(drawing.width)
-    facets = [_METRIC, *shape.facets] if len(drawing.metrics) > 1 else list(shape.facets)
-    panels = grouped.Panels(full, facets, shape.cells, len(machines), width)
-    marks = panels.parts
-    if drawing.mean is not None:
-        panels.add_means(_VALUE, drawing.mean)
-    parts = list(dict.fromkeys(table[_PART])) if drawing.kind == STACK else []
-    claimed = {id(part): mark for part, mark in zip(panels.parts, marks, strict=True)}
-    relative = any(file.metrics[name].against for name in drawing.metrics)
-
-    def fill(part: pd.DataFrame, ax: Axes) -> Axes:
-        if parts:
-            bars.stacked_bars(part, ax, _VALUE, panels.groups, machines, parts, look)
-        else:
-            bars.grouped_bars(part, ax, _VALUE, panels.groups, machines, look)
-        if relative:
-            ax.axhline(1.0, color=EDGE, linewidth=0.6, zorder=2.5)
-        _mark(part, claimed[id(part)], ax, panels.groups, machines)
-        return ax
-
-    sheet = Sheet(width, len(panels.parts), _HEIGHT_IN)
-    panels.draw(sheet, fill, look, len(machines), drop=3.0 if parts else 0.0)
-    legends = [bars.bar_handles(machines, look, hatched=not parts)]
-    if parts:
-        legends.insert(0, bars.part_handles(parts, look))
-    if table[_CLAIMED].notna().any():
-        legends[0] = [*legends[0], _mark_handle()]
-    ylabel = drawing.ylabel or look.joined(drawing.metrics)
-    return sheet.finish(ylabel, legends), table.dropna(axis="columns", how="all")
-
-
-def _mark(part: pd.DataFrame, claimed: pd.DataFrame, ax: Axes, groups: Sequence[str], names: Sequence[str]) -> None:
-    """Mark the claimed height of every bar that has one; that of a stack only where all parts have one."""
-    slots = Slots.of(keys_of(part, groups), len(names))
-    where = {key: i for i, key in enumerate(slots.keys)}
-    totals: dict[tuple[int, int], float] = {}
-    keys = zip(*(claimed[name].tolist() for name in groups), strict=True)
-    for key, name, value, number in zip(keys, claimed["series"], claimed[_VALUE], claimed[_CLAIMED], strict=True):
-        if value:
-            place = where[key], names.index(name)
-            totals[place] = totals.get(place, 0.0) + number
-    x = [slots.lefts[i] + (k + 0.5) * slots.widths[i] for i, k in totals]
-    ax.plot(x, list(totals.values()), **_MARK)
-
-
-_MARK = {"linestyle": "", "marker": "_", "markersize": 4.5, "markeredgewidth": 1.0, "color": "#c00000", "zorder": 5}
-
-
-def _mark_handle() -> Artist:
-    from matplotlib.lines import Line2D
-
-    return Line2D([], [], label="published", **_MARK)
-
-

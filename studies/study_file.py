@@ -31,7 +31,7 @@ ROOM = "studies"
 FILE = "study.yaml"
 CLAIMS = "expected.csv"
 LEDGER_KEYS = COMPONENT_COLUMNS[:4]
-BARS, STACK = "bars", "stack"
+BARS, STACK, CURVE = OWN_KINDS = ("bars", "stack", "curve")
 AXES = ("machine", "workload", "accounting", "mapper")
 
 
@@ -44,7 +44,8 @@ class Metric(spec.Spec):
     of: str | None = Field(default=None, description="another metric, which this one refines")
     column: str | None = Field(default=None, description="a column of the results, such as latency_s")
     ledger: Literal["count", "bytes", "energy_j", "busy_cycles"] | None = Field(
-        default=None, description="a column of the ledger, summed over the rows that where and the claim select"
+        default=None,
+        description="a column of the ledger, summed over the rows that where and the claim select",
     )
     where: dict[str, str] = Field(
         default_factory=dict, description="ledger rows to sum: component, einsum, tensor, action"
@@ -52,7 +53,8 @@ class Metric(spec.Spec):
     times: str | None = Field(default=None, description="a column to multiply by")
     per: str | None = Field(default=None, description="a column to divide by")
     against: dict[str, str] = Field(
-        default_factory=dict, description="values of the design point this one is compared with, where they differ"
+        default_factory=dict,
+        description="values of the design point this one is compared with, where they differ",
     )
     compare: Literal["ratio", "speedup", "difference"] | None = Field(
         default=None, description="this point / the other, the other / this one, or this one - the other"
@@ -60,7 +62,9 @@ class Metric(spec.Spec):
     reduce: Literal["mean", "geomean", "sum", "min", "max"] | None = Field(
         default=None, description="over all points a claim selects; without it a claim must select one"
     )
-    unit: str | None = Field(default=None, description="SI unit, where the name of the column does not tell it")
+    unit: str | None = Field(
+        default=None, description="SI unit, where the name of the column does not tell it"
+    )
 
     @model_validator(mode="after")
     def _whole(self) -> Metric:
@@ -74,29 +78,46 @@ class Metric(spec.Spec):
 
 
 class Drawing(spec.Spec):
-    """One figure: a kind of plot of a sweep, or bars of metrics with the claimed values marked on them."""
+    """One figure: metrics with the claimed values marked on them, or a kind of plot that any sweep has.
 
-    kind: str = Field(description="bars, stack, or a kind of dse plot")
+    ``bars`` stand in groups of workloads and further axes, one for each machine; ``stack`` divides each by a key of the
+    ledger; ``curve`` draws one metric over another, a line for each value of an axis.
+    """
+
+    kind: str = Field(description="bars, stack, curve, or a kind of dse plot")
     sweeps: list[str] = Field(min_length=1, description="drawn together")
-    metrics: list[str] = Field(default_factory=list, description="of bars and stack: one panel for each")
-    parts: str | None = Field(default=None, description="of stack: the ledger key whose values are stacked")
-    show: dict[str, list[str]] = Field(
-        default_factory=dict, description="values to show of an axis, in this order; all if not given"
+    metrics: list[str] = Field(
+        default_factory=list, description="of bars, stack and curve: one panel for each"
     )
-    mean: Literal["mean", "geomean"] | None = Field(default=None, description="a last group with the mean")
+    parts: str | None = Field(default=None, description="of stack: the ledger key whose values are stacked")
+    x: str | None = Field(default=None, description="of curve: the metric along the other axis")
+    lines: str = Field(default="workload", description="of curve: the axis whose values have a line each")
+    show: dict[str, list[str]] = Field(
+        default_factory=dict,
+        description="values to show of an axis or of parts, in this order; all if not given",
+    )
+    mean: Literal["mean", "geomean"] | None = Field(
+        default=None, description="of bars and stack: a last group"
+    )
+    units: dict[str, str] = Field(default_factory=dict, description="units of metrics; SI if not given")
+    xlabel: str = ""
     ylabel: str = ""
     width: Literal["3.5", "7"] = "7"
 
     @model_validator(mode="after")
     def _fitting(self) -> Drawing:
-        own = self.kind in (BARS, STACK)
-        if not own and self.kind not in KINDS:
-            known = (BARS, STACK, *KINDS)
-            raise ValueError(f"kind '{self.kind}' is not one of {', '.join(known)}{nearest(self.kind, known)}")
-        if own != bool(self.metrics):
-            raise ValueError("bars and stack need metrics; other kinds take none")
-        if (self.kind == STACK) != (self.parts is not None):
-            raise ValueError("stack needs parts; other kinds take none")
+        if self.kind not in OWN_KINDS and self.kind not in KINDS:
+            known = (*OWN_KINDS, *KINDS)
+            raise ValueError(
+                f"kind '{self.kind}' is not one of {', '.join(known)}{nearest(self.kind, known)}"
+            )
+        for kinds, what, given in (
+            (OWN_KINDS, "metrics", bool(self.metrics)),
+            ((STACK,), "parts", self.parts is not None),
+            ((CURVE,), "x", self.x is not None),
+        ):
+            if given != (self.kind in kinds):
+                raise ValueError(f"{self.kind} {'takes no' if given else 'needs'} {what}")
         return self
 
 
@@ -185,6 +206,8 @@ def _unknown(file: StudyFile) -> Iterator[Problem]:
     for name, drawing in file.figures.items():
         yield from _missing(file, f"figures.{name}.sweeps", drawing.sweeps, file.sweeps)
         yield from _missing(file, f"figures.{name}.metrics", drawing.metrics, file.metrics)
+        yield from _missing(file, f"figures.{name}.x", [drawing.x] if drawing.x else [], file.metrics)
+        yield from _missing(file, f"figures.{name}.units", drawing.units, file.metrics)
         yield from _missing(file, f"figures.{name}.parts", [drawing.parts or LEDGER_KEYS[0]], LEDGER_KEYS)
 
 

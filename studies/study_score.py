@@ -1,6 +1,6 @@
 """The scorecard of a study: every claim beside what the simulation gives, and a summary of it.
 
-A claim holds if |simulated / claimed - 1| is within its tolerance; one without tolerance is shown and judged neither way.
+A claim holds if |simulated / claimed - 1| is within its tolerance; one without tolerance is shown and not judged.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from dse.studies.study_claims import Claim
     from dse.studies.study_file import StudyFile
     from dse.studies.study_values import Measured
+
+
+ROUNDING = 1e-12
+NO_RESULT = "no result"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,9 @@ def score(file: StudyFile, claims: Iterable[Claim], measured: Mapping[str, Measu
         factor = unit_factor(claim.unit, si_unit(metric))
         if factor is None:
             wanted = si_unit(metric) or "a plain number"
-            problems.append(claim.problem(f"'{claim.unit}' does not fit {claim.metric}, which is {wanted}", "unit"))
+            problems.append(
+                claim.problem(f"'{claim.unit}' does not fit {claim.metric}, which is {wanted}", "unit")
+            )
             continue
         try:
             found.append(Score(claim, value(metric, measured[claim.sweep], claim.words) / factor))
@@ -88,32 +94,68 @@ def score(file: StudyFile, claims: Iterable[Claim], measured: Mapping[str, Measu
 
 
 def summary(scores: Sequence[Score]) -> list[dict[str, object]]:
-    """One row for each figure, metric and tolerance: how many claims, the largest error, how many hold."""
-    groups: dict[tuple[str, str, float | None], list[Score]] = {}
+    """One row for each figure, metric and tolerance, in the order of the claims: how many hold, the largest error."""
+    groups: dict[str, dict[str, dict[float | None, list[Score]]]] = {}
     for one in scores:
-        groups.setdefault((one.claim.figure, one.claim.metric, one.claim.tolerance), []).append(one)
-    return [_summed(key, some) for key, some in groups.items()]
+        metrics = groups.setdefault(one.claim.figure, {})
+        metrics.setdefault(one.claim.metric, {}).setdefault(one.claim.tolerance, []).append(one)
+    return [
+        {"figure": figure, "metric": metric, **_summed(tolerance, some)}
+        for figure, metrics in groups.items()
+        for metric, tolerances in metrics.items()
+        for tolerance, some in tolerances.items()
+    ]
 
 
-def _summed(key: tuple[str, str, float | None], some: Sequence[Score]) -> dict[str, object]:
-    figure, metric, tolerance = key
+def brief(score: Score) -> dict[str, object]:
+    """One claim in a line for people: values with units, error against tolerance."""
+    claim = score.claim
+    return {
+        "figure": claim.figure,
+        "case": claim.case,
+        "metric": claim.metric,
+        "claimed": f"{claim.claimed:.6g} {claim.unit}",
+        "simulated": f"{score.simulated:.4g} {claim.unit}" if math.isfinite(score.simulated) else NO_RESULT,
+        "error": shown_error(score.relative_error),
+        "tolerance": _shown_tolerance(claim.tolerance),
+    }
+
+
+def markdown(title: str, scores: Sequence[Score]) -> str:
+    """The summary, what does not hold and what is not judged, as Markdown."""
+    parts = [f"# {title}\n", _table(summary(scores))]
+    for heading, state in (("Outside tolerance", False), ("Not judged", None)):
+        some = [brief(one) for one in scores if one.ok is state]
+        if some:
+            parts += [f"\n## {heading}\n", _table(some)]
+    return "\n".join(parts)
+
+
+def _table(rows: Sequence[Mapping[str, object]]) -> str:
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *([str(value) for value in row.values()] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _summed(tolerance: float | None, some: Sequence[Score]) -> dict[str, object]:
     errors = [abs(one.relative_error) for one in some]
     held = sum(one.ok is True for one in some)
     return {
-        "figure": figure,
-        "metric": metric,
         "claims": len(some),
         "largest error": shown_error(max(errors) if all(map(math.isfinite, errors)) else math.nan),
-        "tolerance": "none" if tolerance is None else f"{tolerance:.2g}",
+        "tolerance": _shown_tolerance(tolerance),
         "ok": "not judged" if tolerance is None else "all" if held == len(some) else f"{held} of {len(some)}",
     }
 
 
+def _shown_tolerance(tolerance: float | None) -> str:
+    return "none" if tolerance is None else f"{tolerance:g}"
+
+
 def shown_error(error: float) -> str:
-    """A relative error as text; below 1e-12 it is rounding, which differs between machines."""
+    """A relative error as text; below 1e-12 it is rounding, which differs between computers."""
     if not math.isfinite(error):
-        return "no result"
-    return "<1e-12" if abs(error) < 1e-12 else f"{error:.1e}"
+        return NO_RESULT
+    return f"<{ROUNDING:.0e}" if abs(error) < ROUNDING else f"{error:.1e}"
 
 
 def _finite(number: float) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from dse.studies.study_file import LEDGER_KEYS
 from dse.units import parse_count
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import pandas as pd
 
@@ -99,7 +99,9 @@ class Measured:
             key = _key({**self.points[position], **changes})
             if key not in self._by_point:
                 words = " ".join(f"{name}={value}" for name, value in changes.items())
-                raise ConfigError(f"sweep {self.name} has no point like this one with {words} to compare with")
+                raise ConfigError(
+                    f"sweep {self.name} has no point like this one with {words} to compare with"
+                )
             found.append(self._by_point[key])
         return found
 
@@ -156,7 +158,9 @@ def values(metric: Metric, measured: Measured, words: Mapping[str, str]) -> tupl
     """
     narrow = {key: value for key, value in words.items() if key in LEDGER_KEYS}
     if narrow and metric.ledger is None:
-        raise ConfigError(f"{next(iter(narrow))} selects rows of the ledger, and this metric is of the results")
+        raise ConfigError(
+            f"{next(iter(narrow))} selects rows of the ledger, and this metric is of the results"
+        )
     positions = measured.select({key: value for key, value in words.items() if key not in LEDGER_KEYS})
     each = _each(metric, measured, narrow)
     own = each[positions]
@@ -209,7 +213,13 @@ def _each(metric: Metric, measured: Measured, narrow: Mapping[str, str]) -> Arra
 def _reduced(found: Array, how: str) -> float:
     if how == "geomean":
         return float(np.exp(np.log(found).mean()))
-    return float({"mean": np.mean, "sum": np.sum, "min": np.min, "max": np.max}[how](found))
+    functions: dict[str, Callable[[Array], Any]] = {
+        "mean": np.mean,
+        "sum": np.sum,
+        "min": np.min,
+        "max": np.max,
+    }
+    return float(functions[how](found))
 
 
 def _key(point: Mapping[str, str]) -> frozenset[tuple[str, str]]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dse.studies import study as engine
 from dse.studies.study_file import names as shipped
-from dse.studies.study_score import shown_error, summary
+from dse.studies.study_score import brief, summary
 from dse.studies.tables import emit
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from dse.studies.study_score import Score
 
 OUTSIDE_TOLERANCE = 1
+SHOWN = 40
 
 
 def study(names: list[str], all_: bool, out: Path | None, format: str) -> int:  # noqa: A002
@@ -37,9 +39,12 @@ def study(names: list[str], all_: bool, out: Path | None, format: str) -> int:  
         for outcome in outcomes:
             _print(outcome)
     else:
-        emit([score.row() for score in scores], format)
+        rows = [{"study": o.study.name, **score.row()} for o in outcomes for score in o.scores]
+        emit(rows, format)
     places = ", ".join(map(str, folders))
-    sys.stderr.write(f"{_counts(scores)} in {time.perf_counter() - started:.1f} s; tables and figures in {places}\n")
+    sys.stderr.write(
+        f"{_counts(scores)} in {time.perf_counter() - started:.1f} s; tables and figures in {places}\n"
+    )
     return 0 if all(outcome.ok for outcome in outcomes) else OUTSIDE_TOLERANCE
 
 
@@ -56,32 +61,25 @@ def _run(studies: Sequence[engine.Study], folders: Sequence[Path]) -> list[engin
 
     console = Console(stderr=True)
     with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
-        found = []
-        for one, folder in zip(studies, folders, strict=True):
-            task = progress.add_task(one.name, total=engine.size(one))
-            found.append(engine.run_study(one, folder, lambda n, task=task: progress.advance(task, n)))
-        return found
+        tasks = [progress.add_task(one.name, total=engine.size(one)) for one in studies]
+        return [
+            engine.run_study(one, folder, partial(progress.advance, task))
+            for one, folder, task in zip(studies, folders, tasks, strict=True)
+        ]
 
 
 def _print(outcome: engine.Outcome) -> None:
-    """A line for each figure, metric and tolerance, then every claim that does not hold."""
+    """A line for each figure, metric and tolerance, then the claims that do not hold and those not judged."""
     sys.stdout.write(f"{outcome.study.file.title}: claimed against simulated\n")
     emit(summary(outcome.scores), "table")
-    failed = [score for score in outcome.scores if score.ok is False]
-    if failed:
-        sys.stdout.write("Outside tolerance\n")
-        emit([_failure(score) for score in failed], "table")
-
-
-def _failure(score: Score) -> dict[str, object]:
-    row = score.row()
-    return {key: row[key] for key in ("figure", "case", "metric")} | {
-        "claimed": f"{score.claim.claimed:.6g} {score.claim.unit}",
-        "simulated": f"{score.simulated:.6g} {score.claim.unit}",
-        "error": shown_error(score.relative_error),
-        "tolerance": f"{score.claim.tolerance:.2g}",
-        "note": score.claim.note,
-    }
+    for heading, state in (("Outside tolerance", False), ("Not judged", None)):
+        some = [score for score in outcome.scores if score.ok is state]
+        if some:
+            sys.stdout.write(f"{heading}\n")
+            emit([brief(score) for score in some[:SHOWN]], "table")
+            sys.stdout.write("".join(f"- {note}\n" for note in dict.fromkeys(s.claim.note for s in some) if note))
+        if len(some) > SHOWN:
+            sys.stdout.write(f"{len(some) - SHOWN} more in {engine.SCORECARD}\n")
 
 
 def _counts(scores: Sequence[Score]) -> str:
