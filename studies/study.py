@@ -13,20 +13,22 @@ from typing import TYPE_CHECKING
 
 from dse.errors import ConfigError
 from dse.studies import store, study_file
+from dse.studies.fingerprint import fingerprint
 from dse.studies.frames import write_atomic
 from dse.studies.study_claims import load_claims
 from dse.studies.study_score import markdown, score
 from dse.studies.study_values import Measured
-from dse.studies.sweep import COMPONENT_POINTS, content_of, points_of, run_points
-from dse.studies.sweep_file import requests
+from dse.studies.sweep import COMPONENT_POINTS, points_of, run_points
+from dse.studies.sweep_file import baseline_of, requests
 from dse.studies.tables import to_csv
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import pandas as pd
 
+    from dse.studies.batch import Request
     from dse.studies.study_claims import Claim
     from dse.studies.study_file import StudyFile
     from dse.studies.study_score import Score
@@ -83,17 +85,20 @@ def run_study(study: Study, folder: Path, done: Callable[[int], object] = lambda
     DseError
         A sweep cannot be evaluated, or a claim asks for what the results do not have.
     """
-    measured = {name: run_sweep(study, name, folder / name, done) for name in study.file.sweeps}
+    files = fingerprint(_all_requests(study)) | {_OWNER: study.name}
+    measured = {name: run_sweep(study, name, folder / name, files, done) for name in study.file.sweeps}
     scores = score(study.file, study.claims, measured)
     write_atomic(folder / SCORECARD, to_csv([one.row() for one in scores]).encode())
     write_atomic(folder / SUMMARY, markdown(study.file.title, scores).encode())
     return Outcome(study, measured, scores, _figures(study, measured, folder / FIGURES))
 
 
-def run_sweep(study: Study, name: str, folder: Path, done: Callable[[int], object]) -> Measured:
-    """Results of one of a study's sweeps, kept in ``folder``."""
+def run_sweep(
+    study: Study, name: str, folder: Path, files: Mapping[str, str], done: Callable[[int], object]
+) -> Measured:
+    """Results of one of a study's sweeps, kept in ``folder``; ``files`` names all they depend on, with hashes."""
     axes, names = study.file.sweeps[name], study_file.axis_names(study.file, name)
-    content = content_of(axes, names) | {_OWNER: study.name}
+    content = {**files, "sweep": store.point_hash({"axes": axes.model_dump(), "names": names})}
     points = points_of(axes, names, content)
 
     def add(rows: pd.DataFrame, components: pd.DataFrame | None) -> None:
@@ -105,18 +110,29 @@ def run_sweep(study: Study, name: str, folder: Path, done: Callable[[int], objec
         done(len(points) - len(left))
         if left:
             run_points(left, 1, len(points) <= COMPONENT_POINTS, add)
-        meta = {"command": f"dse study {study.name}", "seed": 0, "axes": names}
-        results.finish([point.key for point in points], meta, names)
+        if left or not (folder / store.META).exists():
+            meta = {"command": f"dse study {study.name}", "seed": 0, "axes": names}
+            results.finish([point.key for point in points], meta, names)
     found = store.read(folder)
     return Measured(name, [axes.set | point.values for point in points], found.rows, found.components)
 
 
 def size(study: Study) -> int:
     """Design points of a study."""
-    files = study.file
-    return sum(
-        len(list(requests(axes, study_file.axis_names(files, name)))) for name, axes in files.sweeps.items()
-    )
+    return sum(len(list(_requests(study, name))) for name in study.file.sweeps)
+
+
+def _requests(study: Study, name: str) -> Iterator[Request]:
+    """Requests of one sweep."""
+    axes = study.file.sweeps[name]
+    return (request for _, request in requests(axes, study_file.axis_names(study.file, name)))
+
+
+def _all_requests(study: Study) -> list[Request]:
+    """Requests of all sweeps and of what they are compared with."""
+    made = [(request, axes) for name, axes in study.file.sweeps.items() for request in _requests(study, name)]
+    bases = [baseline_of(request, axes) for request, axes in made]
+    return [*(request for request, _ in made), *(base for base in bases if base is not None)]
 
 
 def _store(folder: Path, content: Mapping[str, str]) -> store.Store:

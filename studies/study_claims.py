@@ -93,11 +93,13 @@ def load_claims(path: Path, file: StudyFile) -> list[Claim]:
 
 def unit_factor(unit: str, si: str) -> float | None:
     """Size of ``unit`` in the SI unit ``si`` (empty for plain numbers); None where the dimension is another."""
+    if unit == si:
+        return 1.0
     if not si:
         return 1.0 if unit in PLAIN_UNITS else 0.01 if unit == "%" else None
     try:
         return units.parse_quantity(f"1 {unit}", si).value
-    except ConfigError:
+    except (ConfigError, KeyError):  # the latter for units that no file has, such as FLOP/B
         return None
 
 

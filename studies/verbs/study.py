@@ -77,7 +77,9 @@ def _print(outcome: engine.Outcome) -> None:
         if some:
             sys.stdout.write(f"{heading}\n")
             emit([brief(score) for score in some[:SHOWN]], "table")
-            sys.stdout.write("".join(f"- {note}\n" for note in dict.fromkeys(s.claim.note for s in some) if note))
+            sys.stdout.write(
+                "".join(f"- {note}\n" for note in dict.fromkeys(s.claim.note for s in some) if note)
+            )
         if len(some) > SHOWN:
             sys.stdout.write(f"{len(some) - SHOWN} more in {engine.SCORECARD}\n")
 
