@@ -17,7 +17,7 @@ from dse.studies.fingerprint import fingerprint
 from dse.studies.frames import write_atomic
 from dse.studies.study_claims import load_claims
 from dse.studies.study_score import markdown, score
-from dse.studies.study_values import Measured
+from dse.studies.study_values import PART, Measured
 from dse.studies.sweep import COMPONENT_POINTS, points_of, run_points
 from dse.studies.sweep_file import baseline_of, requests
 from dse.studies.tables import to_csv
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from dse.studies.study_claims import Claim
     from dse.studies.study_file import StudyFile
     from dse.studies.study_score import Score
+    from dse.studies.sweep_file import Axes, Part
 
 SCORECARD, SUMMARY, FIGURES = "scorecard.csv", "scorecard.md", "figures"
 _OWNER = "study"
@@ -44,6 +45,7 @@ class Study:
     name: str
     folder: Path
     file: StudyFile
+    parts: Mapping[str, Sequence[Part]]
     claims: Sequence[Claim]
 
 
@@ -72,7 +74,8 @@ def load(name: str) -> Study:
     """
     folder = study_file.folder_of(name)
     file = study_file.load_study(folder)
-    return Study(folder.resolve().name, folder, file, load_claims(folder / study_file.CLAIMS, file))
+    claims = load_claims(folder / study_file.CLAIMS, file)
+    return Study(folder.resolve().name, folder, file, study_file.parts_of(file), claims)
 
 
 def run_study(study: Study, folder: Path, done: Callable[[int], object] = lambda points: None) -> Outcome:
@@ -97,9 +100,10 @@ def run_sweep(
     study: Study, name: str, folder: Path, files: Mapping[str, str], done: Callable[[int], object]
 ) -> Measured:
     """Results of one of a study's sweeps, kept in ``folder``; ``files`` names all they depend on, with hashes."""
-    axes, names = study.file.sweeps[name], study_file.axis_names(study.file, name)
-    content = {**files, "sweep": store.point_hash({"axes": axes.model_dump(), "names": names})}
-    points = points_of(axes, names, content)
+    parts = study.parts[name]
+    axes = {part.name: {"axes": part.axes.model_dump(), "names": part.names} for part in parts}
+    content = {**files, "sweep": store.point_hash(axes)}
+    points = points_of(parts, content)
 
     def add(rows: pd.DataFrame, components: pd.DataFrame | None) -> None:
         results.add(rows, components)
@@ -111,26 +115,30 @@ def run_sweep(
         if left:
             run_points(left, 1, len(points) <= COMPONENT_POINTS, add)
         if left or not (folder / store.META).exists():
+            names = tuple(dict.fromkeys(name for part in parts for name in part.names))
             meta = {"command": f"dse study {study.name}", "seed": 0, "axes": names}
             results.finish([point.key for point in points], meta, names)
     found = store.read(folder)
-    return Measured(name, [axes.set | point.values for point in points], found.rows, found.components)
+    fixed = {part.name: part.axes.set for part in parts}
+    values = [fixed[point.part] | point.values | {PART: point.part} for point in points]
+    return Measured(name, values, found.rows, found.components)
 
 
 def size(study: Study) -> int:
     """Design points of a study."""
-    return sum(len(list(_requests(study, name))) for name in study.file.sweeps)
+    return sum(1 for _ in _made(study))
 
 
-def _requests(study: Study, name: str) -> Iterator[Request]:
-    """Requests of one sweep."""
-    axes = study.file.sweeps[name]
-    return (request for _, request in requests(axes, study_file.axis_names(study.file, name)))
+def _made(study: Study) -> Iterator[tuple[Request, Axes]]:
+    """Every request of a study with the axes it comes from."""
+    for parts in study.parts.values():
+        for part in parts:
+            yield from ((request, part.axes) for _, request in requests(part.axes, part.names))
 
 
 def _all_requests(study: Study) -> list[Request]:
     """Requests of all sweeps and of what they are compared with."""
-    made = [(request, axes) for name, axes in study.file.sweeps.items() for request in _requests(study, name)]
+    made = list(_made(study))
     bases = [baseline_of(request, axes) for request, axes in made]
     return [*(request for request, _ in made), *(base for base in bases if base is not None)]
 

@@ -10,11 +10,12 @@ import numpy as np
 from dse.errors import ConfigError
 from dse.studies.frames import write_atomic
 from dse.studies.plots import draw
-from dse.studies.plots.sheet import save, styled
+from dse.studies.plots.sheet import files_of, styled
 from dse.studies.study_bars import CLAIMED, METRIC, PART, VALUE, X, draw_bars
 from dse.studies.study_claims import unit_factor
 from dse.studies.study_curve import draw_curve
 from dse.studies.study_file import CURVE, OWN_KINDS, resolved
+from dse.studies.study_values import PART as SWEEP_PART
 from dse.studies.study_values import plain, si_unit, values
 
 if TYPE_CHECKING:
@@ -61,11 +62,12 @@ def _own(name: str, drawing: Drawing, file: StudyFile, table: pd.DataFrame, fold
             figure = draw_curve(shown, drawing, file.labels)
         else:
             figure = draw_bars(table, shown, drawing, file)
-        paths = save(figure, folder, name)
-    paths.append(folder / f"{name}.csv")
+        files = files_of(figure)
     data = shown.dropna(axis="columns", how="all").to_csv(index=False, lineterminator="\n")
-    write_atomic(paths[-1], data.encode())
-    return paths
+    files[".csv"] = data.encode()
+    for suffix, content in files.items():
+        write_atomic(folder / f"{name}{suffix}", content)
+    return [folder / f"{name}{suffix}" for suffix in files]
 
 
 def _generic(
@@ -114,7 +116,8 @@ def _rows(
     known = _claimed(name, drawing, file, claims, measured, own)
     for position, point in enumerate(measured.points):
         numbers = {VALUE: found[position], CLAIMED: known[position], X: across[position]}
-        yield {METRIC: name, **point, **({PART: part} if part else {}), **numbers}
+        values_of = {key: value for key, value in point.items() if key != SWEEP_PART}
+        yield {METRIC: name, **values_of, **({PART: part} if part else {}), **numbers}
 
 
 def _every(name: str, drawing: Drawing, file: StudyFile, measured: Measured, own: Mapping[str, str]) -> Array:

@@ -22,10 +22,12 @@ from dse import spec
 from dse.errors import ConfigError, Problem, nearest
 from dse.studies.columns import COMPONENT_COLUMNS
 from dse.studies.plots import KINDS
-from dse.studies.sweep_file import Axes
+from dse.studies.sweep_file import Axes, Part
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from dse.yaml_tree import Node
 
 ROOM = "studies"
 FILE = "study.yaml"
@@ -171,16 +173,26 @@ def load_study(folder: Path) -> StudyFile:
     return file
 
 
-def axis_names(file: StudyFile, sweep: str) -> list[str]:
-    """Axes of a sweep in the order of the file."""
-    axes = file.sweeps[sweep]
-    given = [name for name in AXES if getattr(axes, name)]
+def parts_of(file: StudyFile) -> dict[str, list[Part]]:
+    """Parts of every sweep, their axes in the order of the file."""
+    tree = _children(spec.resolve(spec.origin(file), ROOM))
+    found = {}
+    for name, axes in file.sweeps.items():
+        written = _children(_children(tree["sweeps"])[name])
+        also = _children(written["also"]) if "also" in written else {}
+        named = [_part(part, one, _children(also[part])) for part, one in axes.also.items()]
+        found[name] = [_part("", axes, written), *named]
+    return found
 
-    def position(name: str) -> tuple[int, int]:
-        place = spec.place_of(file, f"sweeps.{sweep}.{name}")
-        return place.line, place.column
 
-    return sorted([*given, *(axes.model_extra or {})], key=position)
+def _children(node: Node) -> dict[str, Node]:
+    assert isinstance(node.value, dict)
+    return node.value
+
+
+def _part(name: str, axes: Axes, written: Iterable[str]) -> Part:
+    known = {*AXES, *(axes.model_extra or {})}
+    return Part(name, axes, tuple(key for key in written if key in known))
 
 
 def resolved(file: StudyFile, name: str) -> Metric:
@@ -195,8 +207,10 @@ def resolved(file: StudyFile, name: str) -> Metric:
 def _unknown(file: StudyFile) -> Iterator[Problem]:
     """Names of metrics, sweeps and ledger keys that are not there."""
     for name, axes in file.sweeps.items():
-        if not axes.machine:
-            yield _problem(file, f"sweeps.{name}", "needs the axis machine")
+        for part, one in {"": axes, **axes.also}.items():
+            if not one.machine:
+                path = f"sweeps.{name}.also.{part}" if part else f"sweeps.{name}"
+                yield _problem(file, path, "needs the axis machine")
     for name, metric in file.metrics.items():
         if metric.of is not None:
             yield from _missing(file, f"metrics.{name}.of", [metric.of], file.metrics)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dse.simulator.arrays import Array
     from dse.studies.study_file import Metric
 
+PART = "part"  # of a sweep with several; no axis, so that points of two parts can be compared
 _LEDGER_UNITS = {"bytes": "B", "energy_j": "J"}
 
 
@@ -223,4 +224,4 @@ def _reduced(found: Array, how: str) -> float:
 
 
 def _key(point: Mapping[str, str]) -> frozenset[tuple[str, str]]:
-    return frozenset((name, plain(text)) for name, text in point.items())
+    return frozenset((name, plain(text)) for name, text in point.items() if name != PART)

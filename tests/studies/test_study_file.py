@@ -8,7 +8,7 @@ import pytest
 
 from dse.errors import ConfigError
 from dse.studies import study_file
-from dse.studies.study_file import Metric, StudyFile, axis_names, folder_of, load_study, resolved
+from dse.studies.study_file import Metric, StudyFile, folder_of, load_study, parts_of, resolved
 from tests.studies.study_samples import STUDY, write
 
 if TYPE_CHECKING:
@@ -21,10 +21,20 @@ def load(folder: Path, old: str = "", new: str = "") -> StudyFile:
 
 
 def test_axes_keep_the_order_of_the_file(tmp_path: Path) -> None:
-    assert axis_names(load(tmp_path), "attention") == ["machine", "workload", "sequence"]
+    (part,) = parts_of(load(tmp_path))["attention"]
+    assert part.names == ("machine", "workload", "sequence")
     turned = "    sequence: [1K]\n    machine: [flat, fusemax]\n"
     file = load(tmp_path, "    machine: [flat, fusemax]\n", turned.replace("sequence", "batch"))
-    assert axis_names(file, "attention") == ["batch", "machine", "workload", "sequence"]
+    assert parts_of(file)["attention"][0].names == ("batch", "machine", "workload", "sequence")
+
+
+def test_a_sweep_may_have_further_parts(tmp_path: Path) -> None:
+    also = "    also: {large: {workload: [xlm], machine: [fusemax], sequence: [1M]}}\nmetrics:\n"
+    first, second = parts_of(load(tmp_path, "metrics:\n", also))["attention"]
+    assert (first.name, second.name) == ("", "large")
+    assert second.names == ("workload", "machine", "sequence")
+    with pytest.raises(ConfigError, match=r"sweeps.attention.also.large: needs the axis machine"):
+        load(tmp_path, "metrics:\n", also.replace("machine: [fusemax], ", ""))
 
 
 def test_a_metric_refines_another(tmp_path: Path) -> None:
