@@ -31,7 +31,7 @@ def draw_bars(table: pd.DataFrame, shown: pd.DataFrame, drawing: Drawing, file: 
     names = shape.names
     rows = shape.table.join(shown[[name for name in OWN if name in shown]])
     facets = [METRIC, *shape.facets] if len(drawing.metrics) > 1 else list(shape.facets)
-    panels = grouped.Panels(rows, facets, shape.cells, len(names), float(drawing.width))
+    panels = grouped.Panels(rows, facets, shape.cells, len(names), drawing.inches)
     claimed = panels.parts
     if drawing.mean is not None:
         panels.add_means(VALUE, drawing.mean)
@@ -50,7 +50,7 @@ def draw_bars(table: pd.DataFrame, shown: pd.DataFrame, drawing: Drawing, file: 
         marks.append(mark(ax, *_heights(part, known[id(part)], panels.groups, names), "_"))
         return ax
 
-    sheet = Sheet(float(drawing.width), len(panels.parts), _HEIGHT_IN)
+    sheet = Sheet(drawing.inches, len(panels.parts), _HEIGHT_IN)
     panels.draw(sheet, fill, look, len(names), drop=3.0 if parts else 0.0)
     legends = [bars.bar_handles(names, look, hatched=not parts)]
     if rows[CLAIMED].notna().any():

@@ -24,7 +24,7 @@ _HEIGHT_IN = 1.7
 
 def draw_curve(shown: pd.DataFrame, drawing: Drawing, labels: Mapping[str, str]) -> Figure:
     """Lines of the rows ``shown``, a panel for each metric; points of a line stand in the order of x."""
-    sheet = Sheet(float(drawing.width), len(drawing.metrics), _HEIGHT_IN)
+    sheet = Sheet(drawing.inches, len(drawing.metrics), _HEIGHT_IN)
     legend: list[Artist] = []
     for ax, name in zip(sheet.axes, drawing.metrics, strict=True):
         legend = _lines(ax, shown[shown[METRIC] == name], drawing.lines, labels)

@@ -80,7 +80,7 @@ def _generic(
     rows = _shown(pd.concat([one.rows for one in some], ignore_index=True), drawing)
     ledger = pd.concat(ledgers, ignore_index=True) if len(ledgers) == len(some) else None
     place = folder / f".{name}"
-    made = draw(drawing.kind, rows, ledger, place, float(drawing.width), file.labels)
+    made = draw(drawing.kind, rows, ledger, place, drawing.inches, file.labels)
     paths = [path.replace(folder / f"{name}{path.suffix}") for path in made]
     shutil.rmtree(place)
     return paths

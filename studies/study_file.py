@@ -34,6 +34,7 @@ FILE = "study.yaml"
 CLAIMS = "expected.csv"
 LEDGER_KEYS = COMPONENT_COLUMNS[:4]
 BARS, STACK, CURVE = OWN_KINDS = ("bars", "stack", "curve")
+WIDTHS = {"column": 3.5, "page": 7.0}
 AXES = ("machine", "workload", "accounting", "mapper")
 
 
@@ -104,7 +105,12 @@ class Drawing(spec.Spec):
     units: dict[str, str] = Field(default_factory=dict, description="units of metrics; SI if not given")
     xlabel: str = ""
     ylabel: str = ""
-    width: Literal["3.5", "7"] = "7"
+    width: Literal["column", "page"] = "page"
+
+    @property
+    def inches(self) -> float:
+        """Width on paper."""
+        return WIDTHS[self.width]
 
     @model_validator(mode="after")
     def _fitting(self) -> Drawing:

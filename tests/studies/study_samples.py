@@ -26,7 +26,7 @@ metrics:
 labels: {flat: FLAT, fusemax: FuseMax}
 figures:
   speedups: {kind: bars, sweeps: [attention], metrics: [speedup], show: {machine: [fusemax]}, mean: mean}
-  shares: {kind: stack, sweeps: [attention], metrics: [active], parts: einsum, width: 3.5}
+  shares: {kind: stack, sweeps: [attention], metrics: [active], parts: einsum, width: column}
   line: {kind: curve, sweeps: [attention], metrics: [energy], x: latency, lines: machine, units: {energy: mJ}}
   roof: {kind: utilization, sweeps: [attention]}
 """
