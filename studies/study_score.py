@@ -140,7 +140,7 @@ def _summed(tolerance: float | None, some: Sequence[Score]) -> dict[str, object]
     errors = [abs(one.relative_error) for one in some]
     held = sum(one.ok is True for one in some)
     return {
-        "claims": len(some),
+        "claims": str(len(some)),
         "largest error": shown_error(max(errors) if all(map(math.isfinite, errors)) else math.nan),
         "tolerance": _shown_tolerance(tolerance),
         "ok": "not judged" if tolerance is None else "all" if held == len(some) else f"{held} of {len(some)}",

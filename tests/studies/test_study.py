@@ -51,8 +51,8 @@ def test_what_is_not_there_is_null_in_a_row() -> None:
 def test_the_summary_has_a_line_for_each_figure_metric_and_tolerance() -> None:
     scores = [Score(claim(2.0, t), s) for t, s in ((0.5, 3.0), (0.5, 4.0), (None, 2.0), (0.5, 2.0))]
     assert [(row["claims"], row["largest error"], row["ok"]) for row in summary(scores)] == [
-        (3, "1.0e+00", "2 of 3"),
-        (1, "<1e-12", "not judged"),
+        ("3", "1.0e+00", "2 of 3"),
+        ("1", "<1e-12", "not judged"),
     ]
     assert shown_error(math.nan) == "no result"
 
