@@ -84,6 +84,10 @@ class PaperFile(spec.Spec):
     free_operations: list[str] = Field(
         default_factory=list, description="operations whose energy is not counted"
     )
+    first_read_bits: dict[str, PositiveCount] = Field(
+        default_factory=dict,
+        description="per Einsum: bits of the counter of first reads of its sums; those lost cost a buffer read each",
+    )
 
 
 class MappingFile(spec.Spec):

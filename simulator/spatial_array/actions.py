@@ -71,6 +71,16 @@ def staging_actions(problem: Problem2D, einsum: Einsum) -> tuple[Action, ...]:
     return tuple(found)
 
 
+def overflow_actions(problem: Problem2D, einsum: Einsum, bits: int) -> tuple[Action, ...]:
+    """Buffer reads that begin a sum and that a published count, kept in so many bits, fails to leave out."""
+    memory, width = problem.machine.memories["global_buffer"], problem.workload.value_bytes
+    words = product(problem.points(einsum.output.ranks), problem.instances)
+    lost = words - np.mod(words, 2.0**bits)
+    moved = lost * width
+    each = memory.read_j_per_byte
+    return (Action("global_buffer", einsum.name, einsum.name, "read", lost, moved, moved * each),)
+
+
 def bytes_at(actions: tuple[Action, ...], component: str) -> Array:
     """Bytes that actions move at a component."""
     total = np.zeros(1)

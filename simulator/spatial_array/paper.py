@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 
 from dse.simulator.arrays import product
 from dse.simulator.program import Body, Node, Par, Seq, Step
-from dse.simulator.spatial_array.actions import bytes_at, move_action, operation_actions, staging_actions
+from dse.simulator.spatial_array.actions import (
+    bytes_at,
+    move_action,
+    operation_actions,
+    overflow_actions,
+    staging_actions,
+)
 from dse.simulator.spatial_array.storage import Storage
 
 if TYPE_CHECKING:
@@ -53,11 +59,13 @@ def _group(problem: Problem2D, storage: Storage, group: GroupFile, name: str) ->
 
 
 def _stage(problem: Problem2D, stage: StageFile, name: str, moved: dict[str, tuple[Action, ...]]) -> Node:
-    free = problem.mapping.file.paper.free_operations if problem.mapping.file.paper else []
+    paper = problem.mapping.file.paper
+    free, bits = (paper.free_operations, paper.first_read_bits) if paper else ([], {})
     lanes: dict[str, list[Node]] = {}
     for key in stage.einsums:
         einsum = problem.cascade.einsum(key)
         actions = operation_actions(problem, einsum, free) + staging_actions(problem, einsum) + moved[key]
+        actions += overflow_actions(problem, einsum, bits[key]) if key in bits else ()
         step = Step(
             key,
             problem.mapping.unit_of(key),
