@@ -21,6 +21,7 @@ from dse.errors import TraceError, nearest
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from dse.workloads.resources import Resources
     from dse.workloads.values import LaunchValues
 
 KINDS = (
@@ -157,7 +158,8 @@ class Trace:
 
     ``sampled`` says that not every program ran. ``max_error`` is the largest difference between the run's
     outputs and its naive reference, None where they were not compared. ``values`` holds the scores of a trace
-    of level ``values``; they stand in a file of their own.
+    of level ``values``; they stand in a file of their own. ``resources`` are those of its launches, where they
+    were compiled; ``configurations`` names the configuration of each autotuned kernel.
     """
 
     kernel: str
@@ -170,6 +172,8 @@ class Trace:
     max_error: float | None
     launches: tuple[Launch, ...]
     values: tuple[LaunchValues, ...] = field(default=(), compare=False)
+    resources: tuple[Resources, ...] = ()
+    configurations: Mapping[str, str] = field(default_factory=dict)
 
     def launch(self, kernel: str) -> Launch:
         """The only launch of ``kernel``; TraceError if there is none or there are several."""

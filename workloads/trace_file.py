@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from dse import spec as files
 from dse.errors import ConfigError, Place, Problem, TraceError
+from dse.workloads.resources import read_resources
 from dse.workloads.trace import KINDS, LEVELS, Event, Launch, ProgramClass, Sampling, Trace, TracedTensor
 from dse.workloads.values import read_values, values_path, values_table
 
@@ -37,6 +38,8 @@ LEADING_KINDS = ("programs", "anchors")
 _TEXTS = ("kind", "operator", "tensor", "dtype", "result")
 _NUMBERS = ("line", "trip", "axis", "count", "elements", "active")
 _LISTS = ("shape", "origin", "values")
+# Fields that a file holds only where a trace has them.
+_OPTIONAL = ("resources", "configurations")
 _FIELDS = [field.name for field in dataclasses.fields(Event)]
 
 
@@ -198,7 +201,7 @@ def _metadata(trace: Trace) -> dict[str, Any]:
     plain = {
         field.name: getattr(trace, field.name)
         for field in dataclasses.fields(trace)
-        if field.name not in ("launches", "values")
+        if field.name not in ("launches", "values", *_OPTIONAL)
     }
     plain = {key: dict(value) if hasattr(value, "items") else value for key, value in plain.items()}
     launches = [
@@ -211,6 +214,11 @@ def _metadata(trace: Trace) -> dict[str, Any]:
         }
         for launch in trace.launches
     ]
+    optional = {
+        "resources": [dataclasses.asdict(item) for item in trace.resources],
+        "configurations": dict(trace.configurations),
+    }
+    plain |= {name: value for name, value in optional.items() if value}
     return {"schema_version": SCHEMA_VERSION, **plain, "launches": launches}
 
 
@@ -239,6 +247,8 @@ def _trace(rows: Sequence[Mapping[str, Any]], metadata: Mapping[str, Any]) -> Tr
         versions={name: str(value) for name, value in metadata["versions"].items()},
         max_error=None if metadata["max_error"] is None else float(metadata["max_error"]),
         launches=launches,
+        resources=tuple(read_resources(plain) for plain in metadata.get("resources", ())),
+        configurations={name: str(text) for name, text in metadata.get("configurations", {}).items()},
     )
 
 
