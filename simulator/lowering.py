@@ -31,7 +31,7 @@ class Facts:
     ``flops`` are useful multiply-adds × 2; ``executed_flops`` include padding and masked halves of tiles.
     ``vector_ops`` counts every other operation by operator. ``occupied`` holds busy element-cycles for each
     compute unit and ``elements`` its number of elements. ``cycles_each`` holds the cycles that one count of a
-    (component, action) keeps its component busy, ``cycles_per_byte`` those of one byte. ``window`` is the tiles
+    (component, Einsum, action) keeps its component busy, ``cycles_per_byte`` those of one byte. ``window`` is the tiles
     in flight and ``block_queries`` the queries in a block, NaN where the schedule has none.
     """
 
@@ -44,7 +44,7 @@ class Facts:
     peak_flop_per_s: Array
     area_m2: Array
     memory_byte_per_s: Dict[str, Array]
-    cycles_each: Dict[tuple[str, str], Array]
+    cycles_each: Dict[tuple[str, str, str], Array]
     cycles_per_byte: Dict[str, Array]
     window: Array
     block_queries: Array

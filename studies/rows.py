@@ -80,7 +80,7 @@ def components(group: Group, point: int) -> list[dict[str, Any]]:
 def busy_cycles(group: Group, point: int, row: Mapping[str, Any]) -> float:
     """Cycles a ledger row keeps its component busy if nothing else is in its way; 0 for registers."""
     facts, name = group.lowered.facts, str(row["component"])
-    each = facts.cycles_each.get((name, str(row["action"])))
+    each = facts.cycles_each.get((name, str(row["einsum"]), str(row["action"])))
     if each is not None:
         return float(row["count"]) * _at(each, point)
     per_byte = facts.cycles_per_byte.get(name)

@@ -121,11 +121,7 @@ def _machine_facts(machine: SpatialArray) -> Facts:
             "dram": dram.bandwidth_byte_per_s,
             "global_buffer": buffer.row_bytes * buffer.ports * machine.clock_hz,
         },
-        cycles_each={
-            (name, key): operation.busy_cycles / unit.elements
-            for name, unit in machine.units.items()
-            for key, operation in unit.operations.items()
-        },
+        cycles_each={},
         cycles_per_byte={
             "dram": machine.clock_hz / dram.bandwidth_byte_per_s,
             "global_buffer": 1.0 / (buffer.row_bytes * buffer.ports),
@@ -138,9 +134,10 @@ def _machine_facts(machine: SpatialArray) -> Facts:
 def _attention_facts(facts: Facts, problem: Problem2D, storage: Storage) -> Facts:
     """Facts with attention added."""
     flops, executed, vector = ZERO, ZERO, dict[str, Array]()
-    occupied = dict(facts.occupied)
+    occupied, each = dict(facts.occupied), dict(facts.cycles_each)
     for einsum in problem.cascade.einsums:
         unit = problem.unit(einsum.name).name
+        each |= _cycles_each(problem, einsum)
         occupied[unit] = occupied[unit] + product(problem.occupied(einsum), problem.instances)
         macs = _contraction(einsum)
         for operation in einsum.operations:
@@ -159,9 +156,23 @@ def _attention_facts(facts: Facts, problem: Problem2D, storage: Storage) -> Fact
         vector_ops=vector,
         onchip_bytes=np.minimum(storage.demand_bytes, capacity),
         occupied=occupied,
+        cycles_each=each,
         window=window_tiles(problem, storage) if problem.mapping.file.window else facts.window,
         block_queries=storage.block,
     )
+
+
+def _cycles_each(problem: Problem2D, einsum: Einsum) -> dict[tuple[str, str, str], Array]:
+    """Cycles of one count of each operation of an Einsum; none for those pipelined in front of another."""
+    unit = problem.unit(einsum.name)
+    operations = [operation for operation, _ in problem.operations(einsum)]
+    absorbed = {name for operation in operations for name in operation.absorbs}
+    return {
+        (unit.name, einsum.name, operation.name): ZERO
+        if operation.name in absorbed
+        else operation.busy_cycles / unit.elements
+        for operation in operations
+    }
 
 
 def _contraction(einsum: Einsum) -> tuple[str, ...] | None:
@@ -173,8 +184,9 @@ def _contraction(einsum: Einsum) -> tuple[str, ...] | None:
 def _with_layers(facts: Facts, layers: list[Dense], repeats: Array) -> Facts:
     """Facts with dense layers added, times the number of layers."""
     flops, executed, busy, onchip = facts.flops, facts.executed_flops, facts.occupied, facts.onchip_bytes
-    occupied = dict(busy)
+    occupied, each = dict(busy), dict(facts.cycles_each)
     for layer in layers:
+        each[UNIT, layer.gemm.name, "mac"] = layer.busy / layer.macs
         flops = flops + 2.0 * layer.macs
         executed = executed + 2.0 * layer.steps * facts.elements[UNIT]
         occupied[UNIT] = occupied[UNIT] + layer.macs
@@ -186,4 +198,5 @@ def _with_layers(facts: Facts, layers: list[Dense], repeats: Array) -> Facts:
         vector_ops={name: count * repeats for name, count in facts.vector_ops.items()},
         onchip_bytes=onchip * ONE,
         occupied={name: count * repeats for name, count in occupied.items()},
+        cycles_each=each,
     )
