@@ -134,6 +134,9 @@ def _as_read(value: Any) -> Any:  # noqa: ANN401
     found = {key: _as_read(child) for key, child in value.items()}
     if found.get("type") == "string" and not found.keys() & {"pattern", "enum", "const"}:
         found["type"] = ["string", "number", "boolean"]
+    if found.get("type") == "string" and "enum" in found:
+        numbers = [int(choice) for choice in found["enum"] if choice.isdigit()]
+        found |= {"enum": [*found["enum"], *numbers], "type": ["string", "number"]} if numbers else {}
     if found.get("type") == "number" and not found.keys() & _BOUNDS:
         found = {"anyOf": [found, {"type": "string", "pattern": _NUMBER}]}
     return found
