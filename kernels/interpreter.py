@@ -3,7 +3,8 @@
 Modelled: an `Observer` hears of launches, programs, loops, memory accesses, dots, reductions and every other
 operation that computes, in program order. Works with triton 3.6 to 3.9. While a session is open, overflow
 checks on integers are off (they add operations that no GPU executes), language patches are applied once and
-not at every call, and bf16 arithmetic is refused because the interpreter computes it on raw integers.
+not at every call, autotuners take one configuration without timing any, and bf16 arithmetic is refused
+because the interpreter computes it on raw integers.
 
 Not modelled: block pointers (removed in triton 3.8), scaled dots, inline assembly, and the trips of ``while``
 loops (what happens in them is heard).
@@ -18,6 +19,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import triton.language as tl
+from triton.runtime import autotuner
 from triton.runtime import interpreter as stock
 
 from dse.errors import DseError, TraceError
@@ -69,9 +71,24 @@ def session(observer: Observer | None = None) -> Iterator[None]:
         _set(undo, builder, "options", dataclasses.replace(builder.options, sanitize_overflow=False))
         _set(undo, stock, "_patch_lang", _PatchOnce(stock._patch_lang, observer or Observer(), undo))
         _set(undo, stock.GridExecutor, "__call__", _grid_runner(observer or Observer()))
+        _set(undo, autotuner.Autotuner, "run", _tuner_bypass(observer or Observer()))
         if observer is not None:
             _hook(undo, observer)
         yield
+
+
+def _tuner_bypass(observer: Observer) -> Callable[..., None]:
+    """Replacement of ``Autotuner.run``: there is nothing to time, so one configuration is taken by number."""
+
+    def run(tuner: Foreign, *arguments: Foreign, **options: Foreign) -> None:
+        names = [str(configuration) for configuration in tuner.configs]
+        chosen = tuner.configs[observer.configure(tuner.base_fn.__name__, names)]
+        if chosen.pre_hook is not None:
+            named = dict(zip(tuner.arg_names, arguments, strict=False))
+            chosen.pre_hook({**named, **options, **chosen.all_kwargs()})
+        tuner.fn.run(*arguments, **options, **chosen.all_kwargs())
+
+    return run
 
 
 def _set(undo: ExitStack, owner: Foreign, name: str, value: object) -> None:

@@ -9,7 +9,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -37,6 +37,10 @@ class Observer:
 
     def begin_launch(self, kernel: str, file: str, arguments: Mapping[str, object], grid: Grid) -> None:
         """A kernel from ``file`` is about to run; tensors among its ``arguments`` are on the host."""
+
+    def configure(self, kernel: str, configurations: Sequence[str]) -> int:
+        """An autotuned kernel is to be launched; the number of the configuration it takes, 0 by default."""
+        return 0
 
     def programs(self, grid: Grid) -> Iterable[Grid]:
         """Programs to run, in order; all of them, the last grid dimension fastest."""

@@ -143,6 +143,7 @@ def _trace_here(
         versions=_versions(),
         max_error=_compare(name, annotation, values, inputs, outputs),
         launches=tuple(tracer.launches),
+        configurations=tracer.configurations,
         values=tuple(
             launch_values(number, seen, _unit(notes[number]), captures[number].kept != "", bits)
             for number, seen in enumerate(tracer.captured)
@@ -174,6 +175,7 @@ def _sample_here(name: str, values: Mapping[str, Value], seed: int) -> Trace | N
             versions=_versions(),
             max_error=None,
             launches=tuple(sampler.launches),
+            configurations=sampler.configurations,
         )
     return None
 

@@ -88,6 +88,7 @@ class Tracer(Observer):
             raise TraceError(f"trace level '{level}' is none of {', '.join(LEVELS)}")
         self.level = level
         self.launches: list[Launch] = []
+        self.configurations: dict[str, str] = {}
         self.captured: list[tuple[CapturedProgram, ...]] = []
         self._captures = captures
         self._capture: Capture | None = None
@@ -120,6 +121,11 @@ class Tracer(Observer):
         if self._capture:
             sizes = (name if name.isdigit() else self._arguments.get(name) for name in self._capture.shape)
             self._scores = tuple(int(str(size)) for size in sizes)
+
+    def configure(self, kernel: str, configurations: Sequence[str]) -> int:
+        """Take the first configuration, by name."""
+        self.configurations[kernel] = configurations[0]
+        return 0
 
     def begin_program(self, place: Grid) -> None:
         """Start with no events."""

@@ -1,6 +1,7 @@
 # mypy: disallow-untyped-decorators=False
 """Small kernels, one for each thing a trace can hold, and what the interpreter session leaves behind."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -212,3 +213,33 @@ def test_results_do_not_change_under_observation() -> None:
     reductions_kernel[(1,)](x, plain)
     trace(reductions_kernel, (1,), x, traced)
     np.testing.assert_array_equal(plain, traced)
+
+
+@triton.autotune([triton.Config({"STEP": step}, num_warps=4) for step in (8, 16)], key=["count"])
+@triton.jit
+def tuned_kernel(x: tl.tensor, count: tl.tensor, STEP: tl.constexpr) -> None:
+    for start in range(0, count, STEP):
+        tl.store(x + start + tl.arange(0, STEP), tl.full((STEP,), 1.0, tl.float32))
+
+
+def test_an_autotuner_is_bypassed_and_its_configuration_named() -> None:
+    tracer, x = Tracer(), torch.zeros(32)
+    with session(tracer):
+        tuned_kernel[(1,)](x, 32)
+    assert x.sum() == 32
+    assert tracer.configurations.keys() == {"tuned_kernel"}
+    assert tracer.configurations["tuned_kernel"].startswith("STEP: 8, num_warps: 4")
+    assert tracer.launches[0].arguments["STEP"] == 8
+    assert totals(tracer.launches[0]).trips == 4
+
+
+def test_an_observer_may_choose_the_configuration() -> None:
+    class Second(Tracer):
+        def configure(self, kernel: str, configurations: Sequence[str]) -> int:
+            assert (kernel, len(configurations)) == ("tuned_kernel", 2)
+            return 1
+
+    tracer = Second()
+    with session(tracer):
+        tuned_kernel[(1,)](torch.zeros(32), 32)
+    assert tracer.launches[0].arguments["STEP"] == 16
