@@ -91,7 +91,7 @@ def check_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, tiles: tu
 def check_index(
     name: str, tensor: torch.Tensor, shape: tuple[int | None, ...], limit: int | None = None
 ) -> None:
-    """Raise WorkloadError unless ``tensor`` is int32, has the shape (None: any) and lies in 0 .. limit - 1."""
+    """Raise WorkloadError unless ``tensor`` is int32, has the shape (None: any) and lies in 0..limit-1."""
     fits = tensor.dim() == len(shape) and all(
         wanted in (None, size) for wanted, size in zip(shape, tensor.shape, strict=True)
     )
