@@ -31,7 +31,15 @@ def softmax_step(
 
     A row may have seen no key yet only if ``GUARDED``: its maximum is -inf, and subtracting it gives NaN.
     """
-    new_max = tl.maximum(row_max, tl.max(scores, 1))
+    return softmax_rescale(scores, tl.max(scores, 1), row_max, row_sum, GUARDED)
+
+
+@triton.jit
+def softmax_rescale(
+    scores: tl.tensor, largest: tl.tensor, row_max: tl.tensor, row_sum: tl.tensor, GUARDED: tl.constexpr
+) -> tl.tuple:
+    """The same where the largest score of each row of the tile is known."""
+    new_max = tl.maximum(row_max, largest)
     finite_max = new_max
     if GUARDED:
         finite_max = tl.where(new_max == float("-inf"), 0.0, new_max)

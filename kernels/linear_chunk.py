@@ -44,6 +44,7 @@ def _visit_chunk(
     first: tl.tensor,
     stop: tl.tensor,
     within: tl.tensor,
+    since: tl.tensor,
     log2_decay: tl.tensor,
     NORMALISE: tl.constexpr,
     BOUNDED: tl.constexpr,
@@ -53,16 +54,20 @@ def _visit_chunk(
     BLOCK_E: tl.constexpr,
     BLOCK_F: tl.constexpr,
 ) -> tl.tuple:
-    """Output of one chunk, and the state and sum of keys after it; ``within`` decays from key to query."""
+    """Output of one chunk, and the state and sum of keys after it.
+
+    ``within`` is the decay from a key to a query of the chunk, ``since`` that from before it to a query.
+    """
     places = tl.arange(0, BLOCK_C)
     rows = first + places
     size = tl.minimum(stop - first, BLOCK_C)
-    since = tl.exp2((places + 1) * log2_decay)
     until = tl.exp2(tl.maximum(size - 1 - places, 0) * log2_decay)
     q_tile = load_rows(q, q_strides, rows, stop, DEPTH, BLOCK_E, BOUNDED)
     k_tile = load_rows(k, k_strides, rows, stop, DEPTH, BLOCK_E, BOUNDED)
     v_tile = load_rows(v, v_strides, rows, stop, VALUE_DEPTH, BLOCK_F, BOUNDED)
     weights = tl.dot(q_tile, tl.trans(k_tile), input_precision="ieee") * within
+    seen = (places[:, None] >= places[None, :]) & (rows[:, None] < stop)
+    weights = tl.where(seen, weights, 0.0)
     result = tl.dot(
         (q_tile * since[:, None]).to(q_tile.dtype), state.to(q_tile.dtype), input_precision="ieee"
     )
@@ -114,20 +119,22 @@ def linear_chunk_kernel(
     o_head = o + sequence * o_strides[0] + head * o_strides[1]
     log2_decay = tl.log2(tl.load(decays + head))
     places = tl.arange(0, BLOCK_C)
-    distance = places[:, None] - places[None, :]
-    within = tl.where(distance >= 0, tl.exp2(tl.maximum(distance, 0) * log2_decay), 0.0)
+    within = tl.exp2(tl.maximum(places[:, None] - places[None, :], 0) * log2_decay)
+    since = tl.exp2((places + 1) * log2_decay)
     state = tl.zeros((BLOCK_E, BLOCK_F), tl.float32)
     key_sum = tl.zeros((BLOCK_E,), tl.float32)
     whole = row_count // BLOCK_C * BLOCK_C
     for first in range(0, whole, BLOCK_C):
         state, key_sum = _visit_chunk(
             state, key_sum, q_head, k_head, v_head, o_head, q_strides, k_strides, v_strides, o_strides, first,
-            row_count, within, log2_decay, NORMALISE, False, DEPTH, VALUE_DEPTH, BLOCK_C, BLOCK_E, BLOCK_F,
+            row_count, within, since, log2_decay, NORMALISE, False, DEPTH, VALUE_DEPTH, BLOCK_C, BLOCK_E,
+            BLOCK_F,
         )  # fmt: skip
     for first in range(whole, row_count, BLOCK_C):
         state, key_sum = _visit_chunk(
             state, key_sum, q_head, k_head, v_head, o_head, q_strides, k_strides, v_strides, o_strides, first,
-            row_count, within, log2_decay, NORMALISE, True, DEPTH, VALUE_DEPTH, BLOCK_C, BLOCK_E, BLOCK_F,
+            row_count, within, since, log2_decay, NORMALISE, True, DEPTH, VALUE_DEPTH, BLOCK_C, BLOCK_E,
+            BLOCK_F,
         )  # fmt: skip
     state_head = state_out + sequence * state_strides[0] + head * state_strides[1]
     store_rows(state_head, state_strides, tl.arange(0, BLOCK_E), DEPTH, state, VALUE_DEPTH, BLOCK_F)
@@ -137,11 +144,13 @@ def linear_chunk_kernel(
         tl.store(key_sum_head + columns * key_sum_strides[2], key_sum, mask=columns < DEPTH)
 
 
-def unit_rows(parameters: Mapping[str, Value], rows: int, seed: int) -> dict[str, torch.Tensor]:
+def unit_rows(
+    parameters: Mapping[str, Value], rows: int, seed: int, positive: bool = False
+) -> dict[str, torch.Tensor]:
     """Features ``q`` and ``k``, normal ``v``, and decays of heads as RetNet sets them.
 
     Keys are of unit length, queries of a length that keeps outputs at unit scale however long the sequence.
-    With the parameter ``normalise`` features are made positive, as a divisor needs.
+    ``positive`` features are what a divisor needs.
     """
     sizes = counts(parameters)
     outer = (sizes["batch"], sizes["heads"], rows)
@@ -152,7 +161,7 @@ def unit_rows(parameters: Mapping[str, Value], rows: int, seed: int) -> dict[str
     }
     tensors = standard_normal(shapes, "fp32", seed)
     for name in ("q", "k"):
-        features = tensors[name].abs() if parameters["normalise"] else tensors[name]
+        features = tensors[name].abs() if positive else tensors[name]
         tensors[name] = torch.nn.functional.normalize(features, dim=-1)
     decays = 1.0 - 2.0 ** (-5.0 - torch.arange(sizes["heads"]) % 8)
     tensors["q"] = tensors["q"] * (1.0 - decays**2).sqrt()[:, None, None]
@@ -166,7 +175,7 @@ def make_inputs(parameters: Mapping[str, Value], seed: int) -> dict[str, Any]:
     inputs: dict[str, Any] = dict(unit_rows(parameters, sizes["sequence"], seed))
     if parameters["lengths"]:
         inputs["lengths"] = torch.tensor(parameters["lengths"], dtype=torch.int32)
-    return inputs | {"normalise": bool(parameters["normalise"]), "chunk": sizes["chunk"]}
+    return inputs | {"chunk": sizes["chunk"]}
 
 
 def check_linear(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, decays: torch.Tensor) -> None:
@@ -198,7 +207,7 @@ def linear_chunk(
     -------
     tuple
         Output in the inputs' precision, zero at and beyond a sequence's length; in fp32 the state ``(batch,
-        heads, depth, value depth)`` and, with ``normalise``, the decayed sum of keys ``(batch, heads, depth)``.
+        heads, depth, value depth)`` and, with ``normalise``, the sum of keys ``(batch, heads, depth)``.
 
     Raises
     ------

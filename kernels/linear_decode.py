@@ -69,16 +69,14 @@ def make_inputs(parameters: Mapping[str, Value], seed: int) -> dict[str, Any]:
     The state is that of ``history`` rows before this one.
     """
     sizes = counts(parameters)
-    normalise = bool(parameters["normalise"])
-    rows = dict(unit_rows(parameters, sizes["history"] + 1, seed))
+    rows = unit_rows(parameters, sizes["history"] + 1, seed)
     decays = rows.pop("decays")
-    before = {name: tensor[:, :, :-1] for name, tensor in rows.items()}
-    _, *states = linear_chunk_naive(**before, decays=decays, normalise=normalise)
-    names = ("state", "key_sum")
+    q, k, v = (rows[name][:, :, :-1] for name in "qkv")
+    state = linear_chunk_naive(q, k, v, decays)[1]
     return {
         **{name: tensor[:, :, -1:].contiguous() for name, tensor in rows.items()},
         "decays": decays,
-        **{name: tensor.float() for name, tensor in zip(names, states, strict=False)},
+        "state": state.float(),
         "tile_values": sizes["tile_values"],
     }
 
@@ -116,12 +114,16 @@ def linear_decode(
     check_linear(q, k, v, decays)
     batch, heads, _, depth = q.shape
     value_depth = v.shape[3]
-    wanted = {"state": (state, (batch, heads, depth, value_depth))}
+    wanted: dict[str, tuple[torch.Tensor, tuple[int, ...]]] = {
+        "state": (state, (batch, heads, depth, value_depth))
+    }
     if key_sum is not None:
         wanted["key_sum"] = (key_sum, (batch, heads, depth))
     for name, (tensor, shape) in wanted.items():
         if tensor.shape != shape or tensor.dtype != torch.float32:
-            raise WorkloadError(f"{name} must be fp32 of shape {shape}, not {tensor.dtype} {tuple(tensor.shape)}")
+            raise WorkloadError(
+                f"{name} must be fp32 of shape {shape}, not {tensor.dtype} {tuple(tensor.shape)}"
+            )
     if tile_values < 1 or tile_values & (tile_values - 1):
         raise WorkloadError(f"tile_values {tile_values} must be a power of two")
     check_device(q, k, v)
@@ -131,6 +133,7 @@ def linear_decode(
     linear_decode_kernel[(triton.cdiv(value_depth, tile), heads, batch)](
         q.contiguous(), k.contiguous(), v.contiguous(), decays, state.contiguous(),
         None if key_sum is None else key_sum.contiguous(), o, state_out, key_sum_out, heads,
-        NORMALISE=key_sum is not None, DEPTH=depth, VALUE_DEPTH=value_depth, BLOCK_E=padded(depth), BLOCK_F=tile,
+        NORMALISE=key_sum is not None, DEPTH=depth, VALUE_DEPTH=value_depth, BLOCK_E=padded(depth),
+        BLOCK_F=tile,
     )  # fmt: skip
     return (o, state_out) if key_sum_out is None else (o, state_out, key_sum_out)

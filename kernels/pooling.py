@@ -40,7 +40,7 @@ def pool_rows_kernel(
 
 
 def pool_rows(tensor: torch.Tensor, size: int, tile: int = 64) -> torch.Tensor:
-    """Means of blocks of ``size`` rows of ``(batch, heads, rows, depth)`` in fp32, read ``tile`` at a time."""
+    """Means of blocks of ``size`` rows of ``(batch, heads, rows, depth)``, in fp32."""
     batch, heads, rows, depth = tensor.shape
     blocks = triton.cdiv(rows, size)
     means = torch.empty(batch, heads, blocks, depth, dtype=torch.float32, device=tensor.device)

@@ -133,7 +133,7 @@ def make_inputs(parameters: Mapping[str, Value], seed: int) -> dict[str, Any]:
         **attention_inputs(parameters, seed),
         "modification": str(parameters["modification"]),
         "normaliser": str(parameters["normaliser"]),
-        "cap": sizes["cap"],
+        "cap": float(str(parameters["cap"])),
         "causal": bool(parameters["causal"]),
         "tile_queries": sizes["tile_queries"],
         "tile_keys": sizes["tile_keys"],
@@ -174,8 +174,8 @@ def score_mod(
     check_attention(q, k, v, (tile_queries, tile_keys))
     if modification not in MODIFICATIONS or normaliser not in NORMALISERS or not cap > 0:
         raise WorkloadError(
-            f"modification '{modification}' must be of {', '.join(MODIFICATIONS)}, normaliser '{normaliser}' of "
-            f"{', '.join(NORMALISERS)}, cap {cap:g} more than 0"
+            f"modification '{modification}' must be one of {', '.join(MODIFICATIONS)}, "
+            f"normaliser '{normaliser}' one of {', '.join(NORMALISERS)}, cap {cap:g} more than 0"
         )
     check_device(q, k, v)
     batch, heads, queries, depth = q.shape

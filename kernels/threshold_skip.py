@@ -24,7 +24,7 @@ from dse.kernels.common import (
     output_tensors,
     padded,
     softmax_end,
-    softmax_step,
+    softmax_rescale,
     store_rows,
 )
 from dse.kernels.launch import check_device
@@ -80,9 +80,10 @@ def threshold_skip_kernel(
             visible = visible & (keys[None, :] <= rows[:, None] + (key_count - query_count))
         scores = tl.where(visible, scores, float("-inf"))
         # A finite bound below every score: a row that has seen nothing asks for a tile only if it sees it.
-        reach = tl.max(scores, 1) - tl.where(row_max > float("-inf"), row_max, -3.0e38)
+        largest = tl.max(scores, 1)
+        reach = largest - tl.where(row_max > float("-inf"), row_max, -3.0e38)
         if tl.max(reach, 0) >= floor_log2:
-            weights, rescale, row_max, row_sum = softmax_step(scores, row_max, row_sum, True)
+            weights, rescale, row_max, row_sum = softmax_rescale(scores, largest, row_max, row_sum, True)
             v_tile = load_rows(v_head, v_strides, keys, key_count, VALUE_DEPTH, BLOCK_F, True)
             accumulator = accumulator * rescale[:, None]
             accumulator = tl.dot(weights.to(v_tile.dtype), v_tile, accumulator, input_precision="ieee")

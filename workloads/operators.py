@@ -46,6 +46,10 @@ def _elu(x: Array) -> Array:
     return np.where(x > 0, x, np.expm1(np.minimum(x, 0.0)))
 
 
+def _where(chosen: Array, a: Array, b: Array) -> Array:
+    return np.where(chosen != 0, a, b)
+
+
 _INFIX = (
     Operator("greater_equal", 2, lambda a, b: np.greater_equal(a, b).astype(np.float64), ">=", 1),
     Operator("greater", 2, lambda a, b: np.greater(a, b).astype(np.float64), ">", 1),
@@ -71,6 +75,7 @@ _FUNCTIONS = (
     Operator("sqrt", 1, np.sqrt),
     Operator("square", 1, np.square),
     Operator("tanh", 1, np.tanh),
+    Operator("where", 3, _where),
 )
 
 OPERATORS = {operator.name: operator for operator in (*_INFIX, *_FUNCTIONS)}
