@@ -11,29 +11,12 @@ def _blocks(tensor: torch.Tensor, size: int) -> list[torch.Tensor]:
     return list(torch.split(tensor, size, dim=-2))
 
 
-def _low_bit(tensor: torch.Tensor, bits: int) -> torch.Tensor:
-    """Values that the low-bit codes of each row stand for."""
-    scale = tensor.abs().amax(dim=-1, keepdim=True) / (2 ** (bits - 1) - 1)
-    return torch.where(scale > 0, torch.round(tensor / scale) * scale, 0.0)
-
-
-def estimates(
-    q: torch.Tensor, k: torch.Tensor, estimator: str, bits: int, tile_queries: int, tile_keys: int
-) -> torch.Tensor:
-    """Estimated score of each query block and key block, ``(batch, heads, query blocks, key blocks)``."""
+def pooled(q: torch.Tensor, k: torch.Tensor, tile_queries: int, tile_keys: int) -> torch.Tensor:
+    """Products of block means, ``(batch, heads, query blocks, key blocks)``."""
     q, k = q.cpu().double(), k.cpu().double().repeat_interleave(q.shape[1] // k.shape[1], dim=1)
-    if estimator == "pooled":
-        rows = torch.stack([block.mean(dim=-2) for block in _blocks(q, tile_queries)], dim=-2)
-        keys = torch.stack([block.mean(dim=-2) for block in _blocks(k, tile_keys)], dim=-2)
-        return rows @ keys.transpose(-1, -2)
-    scores = _low_bit(q, bits) @ _low_bit(k, bits).transpose(-1, -2)
-    return torch.stack(
-        [
-            torch.stack([part.amax(dim=(-1, -2)) for part in torch.split(block, tile_keys, dim=-1)], dim=-1)
-            for block in _blocks(scores, tile_queries)
-        ],
-        dim=-2,
-    )
+    rows = torch.stack([block.mean(dim=-2) for block in _blocks(q, tile_queries)], dim=-2)
+    keys = torch.stack([block.mean(dim=-2) for block in _blocks(k, tile_keys)], dim=-2)
+    return rows @ keys.transpose(-1, -2)
 
 
 def selected(scores: torch.Tensor, keep: int, candidates: torch.Tensor) -> torch.Tensor:
@@ -49,18 +32,30 @@ def select_attend_naive(
     k: torch.Tensor,
     v: torch.Tensor,
     keep: int,
-    estimator: str = "pooled",
-    bits: int = 4,
     causal: bool = False,
     tile_queries: int = 64,
     tile_keys: int = 64,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Output and natural log-sum-exp in fp64, on the CPU."""
+    scores = pooled(q, k, tile_queries, tile_keys)
+    return attend_selected(q, k, v, scores, keep, causal, tile_queries, tile_keys)
+
+
+def attend_selected(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    scores: torch.Tensor,
+    keep: int,
+    causal: bool,
+    tile_queries: int,
+    tile_keys: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Attention over the blocks with the best scores ``(batch, heads, query blocks, key blocks)``."""
     queries, keys = q.shape[2], k.shape[2]
     seen = torch.ones(queries, keys, dtype=torch.bool)
     if causal:
         seen = seen.tril(keys - queries)
-    scores = estimates(q, k, estimator, bits, tile_queries, tile_keys)
     candidates = torch.stack(
         [
             torch.stack([part.any() for part in torch.split(block, tile_keys, dim=-1)])
