@@ -35,8 +35,8 @@ CASES: dict[str, dict[str, object]] = {
     "ragged plane": PLANE
     | {"sequence": 63, "axes": "7,9", "window": "3,5", "key_tile": "2,8", "causal": True},
     "volume": {
-        "sequence": 90,
-        "axes": "3,5,6",
+        "sequence": 60,
+        "axes": "3,4,5",
         "window": "3,3,3",
         "stride": "1,2,1",
         "query_tile": "2,2,4",
