@@ -31,29 +31,12 @@ from dse.workloads.trace import Value
 
 @triton.jit
 def _visit_chunk(
-    state: tl.tensor,
-    key_sum: tl.tensor,
-    q: tl.tensor,
-    k: tl.tensor,
-    v: tl.tensor,
-    o: tl.tensor,
-    q_strides: tl.tuple,
-    k_strides: tl.tuple,
-    v_strides: tl.tuple,
-    o_strides: tl.tuple,
-    first: tl.tensor,
-    stop: tl.tensor,
-    within: tl.tensor,
-    since: tl.tensor,
-    log2_decay: tl.tensor,
-    NORMALISE: tl.constexpr,
-    BOUNDED: tl.constexpr,
-    DEPTH: tl.constexpr,
-    VALUE_DEPTH: tl.constexpr,
-    BLOCK_C: tl.constexpr,
-    BLOCK_E: tl.constexpr,
-    BLOCK_F: tl.constexpr,
-) -> tl.tuple:
+    state: tl.tensor, key_sum: tl.tensor, q: tl.tensor, k: tl.tensor, v: tl.tensor, o: tl.tensor,
+    q_strides: tl.tuple, k_strides: tl.tuple, v_strides: tl.tuple, o_strides: tl.tuple, first: tl.tensor,
+    stop: tl.tensor, within: tl.tensor, since: tl.tensor, log2_decay: tl.tensor, NORMALISE: tl.constexpr,
+    BOUNDED: tl.constexpr, DEPTH: tl.constexpr, VALUE_DEPTH: tl.constexpr, BLOCK_C: tl.constexpr,
+    BLOCK_E: tl.constexpr, BLOCK_F: tl.constexpr,
+) -> tl.tuple:  # fmt: skip
     """Output of one chunk, and the state and sum of keys after it.
 
     ``within`` is the decay from a key to a query of the chunk, ``since`` that from before it to a query.
@@ -85,29 +68,12 @@ def _visit_chunk(
 
 @triton.jit
 def linear_chunk_kernel(
-    q: tl.tensor,
-    k: tl.tensor,
-    v: tl.tensor,
-    decays: tl.tensor,
-    o: tl.tensor,
-    state_out: tl.tensor,
-    key_sum_out: tl.tensor,
-    lengths: tl.tensor,
-    q_strides: tl.tuple,
-    k_strides: tl.tuple,
-    v_strides: tl.tuple,
-    o_strides: tl.tuple,
-    state_strides: tl.tuple,
-    key_sum_strides: tl.tuple,
-    row_count: tl.tensor,
-    NORMALISE: tl.constexpr,
-    RAGGED: tl.constexpr,
-    DEPTH: tl.constexpr,
-    VALUE_DEPTH: tl.constexpr,
-    BLOCK_C: tl.constexpr,
-    BLOCK_E: tl.constexpr,
-    BLOCK_F: tl.constexpr,
-) -> None:
+    q: tl.tensor, k: tl.tensor, v: tl.tensor, decays: tl.tensor, o: tl.tensor, state_out: tl.tensor,
+    key_sum_out: tl.tensor, lengths: tl.tensor, q_strides: tl.tuple, k_strides: tl.tuple, v_strides: tl.tuple,
+    o_strides: tl.tuple, state_strides: tl.tuple, key_sum_strides: tl.tuple, row_count: tl.tensor,
+    NORMALISE: tl.constexpr, RAGGED: tl.constexpr, DEPTH: tl.constexpr, VALUE_DEPTH: tl.constexpr,
+    BLOCK_C: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_F: tl.constexpr,
+) -> None:  # fmt: skip
     """All chunks of one head in order: grid (heads, sequences)."""
     head = tl.program_id(0).to(tl.int64)
     sequence = tl.program_id(1).to(tl.int64)

@@ -81,6 +81,11 @@ def make_inputs(parameters: Mapping[str, Value], seed: int) -> dict[str, Any]:
     }
 
 
+def _check_state(name: str, tensor: torch.Tensor, shape: tuple[int, ...]) -> None:
+    if tensor.shape != shape or tensor.dtype != torch.float32:
+        raise WorkloadError(f"{name} must be fp32 of shape {shape}, not {tensor.dtype} {tuple(tensor.shape)}")
+
+
 def linear_decode(
     q: torch.Tensor,
     k: torch.Tensor,
@@ -114,16 +119,9 @@ def linear_decode(
     check_linear(q, k, v, decays)
     batch, heads, _, depth = q.shape
     value_depth = v.shape[3]
-    wanted: dict[str, tuple[torch.Tensor, tuple[int, ...]]] = {
-        "state": (state, (batch, heads, depth, value_depth))
-    }
+    _check_state("state", state, (batch, heads, depth, value_depth))
     if key_sum is not None:
-        wanted["key_sum"] = (key_sum, (batch, heads, depth))
-    for name, (tensor, shape) in wanted.items():
-        if tensor.shape != shape or tensor.dtype != torch.float32:
-            raise WorkloadError(
-                f"{name} must be fp32 of shape {shape}, not {tensor.dtype} {tuple(tensor.shape)}"
-            )
+        _check_state("key_sum", key_sum, (batch, heads, depth))
     if tile_values < 1 or tile_values & (tile_values - 1):
         raise WorkloadError(f"tile_values {tile_values} must be a power of two")
     check_device(q, k, v)

@@ -55,34 +55,13 @@ def _modified(
 
 @triton.jit
 def score_mod_kernel(
-    q: tl.tensor,
-    k: tl.tensor,
-    v: tl.tensor,
-    slopes: tl.tensor,
-    o: tl.tensor,
-    lse: tl.tensor,
-    q_strides: tl.tuple,
-    k_strides: tl.tuple,
-    v_strides: tl.tuple,
-    o_strides: tl.tuple,
-    lse_strides: tl.tuple,
-    query_count: tl.tensor,
-    key_count: tl.tensor,
-    scale_log2: tl.tensor,
-    cap_log2: tl.tensor,
-    exponent: tl.tensor,
-    bias_log2: tl.tensor,
-    GROUP: tl.constexpr,
-    CAUSAL: tl.constexpr,
-    MODIFICATION: tl.constexpr,
-    SIGMOID: tl.constexpr,
-    DEPTH: tl.constexpr,
-    VALUE_DEPTH: tl.constexpr,
-    BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_E: tl.constexpr,
-    BLOCK_F: tl.constexpr,
-) -> None:
+    q: tl.tensor, k: tl.tensor, v: tl.tensor, slopes: tl.tensor, o: tl.tensor, lse: tl.tensor,
+    q_strides: tl.tuple, k_strides: tl.tuple, v_strides: tl.tuple, o_strides: tl.tuple, lse_strides: tl.tuple,
+    query_count: tl.tensor, key_count: tl.tensor, scale_log2: tl.tensor, cap_log2: tl.tensor,
+    exponent: tl.tensor, bias_log2: tl.tensor, GROUP: tl.constexpr, CAUSAL: tl.constexpr,
+    MODIFICATION: tl.constexpr, SIGMOID: tl.constexpr, DEPTH: tl.constexpr, VALUE_DEPTH: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_E: tl.constexpr, BLOCK_F: tl.constexpr,
+) -> None:  # fmt: skip
     """One tile of query rows of one head: grid (query tiles, heads, sequences)."""
     head = tl.program_id(1).to(tl.int64)
     sequence = tl.program_id(2).to(tl.int64)

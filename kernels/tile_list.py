@@ -75,31 +75,13 @@ def _visit_tile(
 
 @triton.jit
 def tile_list_kernel(
-    q: tl.tensor,
-    k: tl.tensor,
-    v: tl.tensor,
-    o: tl.tensor,
-    lse: tl.tensor,
-    bounds: tl.tensor,
-    tiles: tl.tensor,
-    masks: tl.tensor,
-    mask_table: tl.tensor,
-    q_strides: tl.tuple,
-    k_strides: tl.tuple,
-    v_strides: tl.tuple,
-    o_strides: tl.tuple,
-    lse_strides: tl.tuple,
-    query_count: tl.tensor,
-    key_count: tl.tensor,
-    scale_log2: tl.tensor,
-    GROUP: tl.constexpr,
-    DEPTH: tl.constexpr,
-    VALUE_DEPTH: tl.constexpr,
-    BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_E: tl.constexpr,
+    q: tl.tensor, k: tl.tensor, v: tl.tensor, o: tl.tensor, lse: tl.tensor, bounds: tl.tensor,
+    tiles: tl.tensor, masks: tl.tensor, mask_table: tl.tensor, q_strides: tl.tuple, k_strides: tl.tuple,
+    v_strides: tl.tuple, o_strides: tl.tuple, lse_strides: tl.tuple, query_count: tl.tensor,
+    key_count: tl.tensor, scale_log2: tl.tensor, GROUP: tl.constexpr, DEPTH: tl.constexpr,
+    VALUE_DEPTH: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_E: tl.constexpr,
     BLOCK_F: tl.constexpr,
-) -> None:
+) -> None:  # fmt: skip
     """One tile of query rows of one head: grid (query tiles, heads, sequences)."""
     head = tl.program_id(1).to(tl.int64)
     sequence = tl.program_id(2).to(tl.int64)
