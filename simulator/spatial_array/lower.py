@@ -60,6 +60,11 @@ def _problem(workload: Workload, machine: SpatialArray, mapping: Mapping) -> Pro
         raise WorkloadError(
             f"{workload.name} is of family {workload.family}, cascade {cascade.name} of {cascade.family}"
         )
+    mapped = _cascade(mapping.file.cascade).family
+    if cascade.family != mapped:
+        raise MappingError(
+            f"mapping {mapping.name} is for cascades of family {mapped}; {cascade.name} is of family {cascade.family}"
+        )
     problems = _uncovered(cascade, mapping)
     if problems:
         raise MappingError(*problems)
