@@ -18,6 +18,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,11 +31,13 @@ from dse.workloads.trace_file import read_trace, write_trace
 from dse.workloads.values import launch_values
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from types import ModuleType
 
+    from dse.kernels.tracer import Tracer
     from dse.workloads.annotation import Annotation, LaunchNote
     from dse.workloads.trace import Value
+    from dse.workloads.values import LaunchValues
 
 # The naive reference holds every score; above this many it would not fit an ordinary machine.
 LARGEST_COMPARISON = 1 << 28
@@ -126,9 +129,11 @@ def _trace_here(
 ) -> Trace:
     interpreter = importlib.import_module("dse.kernels.interpreter")
     tracing = importlib.import_module("dse.kernels.tracer")
-    notes = list(annotation.launches.values())
-    captures = [_capture(tracing, note) for note in notes] if level == "values" else ()
-    tracer = tracing.Tracer(level, captures)
+    notes: dict[str, list[LaunchNote]] = {}
+    for label, note in annotation.launches.items():
+        notes.setdefault(note.kernel or label, []).append(note)
+    captures = {kernel: [_capture(tracing, note) for note in listed] for kernel, listed in notes.items()}
+    tracer = tracing.Tracer(level, captures if level == "values" else {})
     module = launch.kernel_module(name)
     inputs = module.make_inputs(values, seed)
     with interpreter.session(tracer):
@@ -144,12 +149,22 @@ def _trace_here(
         max_error=_compare(name, annotation, values, inputs, outputs),
         launches=tuple(tracer.launches),
         configurations=tracer.configurations,
-        values=tuple(
-            launch_values(number, seen, _unit(notes[number]), captures[number].kept != "", bits)
-            for number, seen in enumerate(tracer.captured)
-            if captures and captures[number]
-        ),
+        values=tuple(_values(tracer, notes, bits)) if level == "values" else (),
     )
+
+
+def _values(
+    tracer: Tracer, notes: Mapping[str, Sequence[LaunchNote]], bits: int | None
+) -> Iterator[LaunchValues]:
+    """Scores of every launch whose annotation says where they pass."""
+    seen: Counter[str] = Counter()
+    for number, (item, programs) in enumerate(zip(tracer.launches, tracer.captured, strict=True)):
+        place, known = seen[item.kernel], notes.get(item.kernel, ())
+        seen[item.kernel] += 1
+        if place < len(known) and known[place].values:
+            note = known[place]
+            branched = any(step.inside for step in note.steps.values())
+            yield launch_values(number, programs, _unit(note), branched, bits)
 
 
 def _sample_here(name: str, values: Mapping[str, Value], seed: int) -> Trace | None:

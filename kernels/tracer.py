@@ -76,6 +76,8 @@ class _Class:
 class Tracer(Observer):
     """Collects launches in ``launches``; use it with ``dse.kernels.interpreter.session``.
 
+    ``captures`` gives what to keep of each launch of a kernel function, in order.
+
     Raises
     ------
     TraceError
@@ -83,14 +85,16 @@ class Tracer(Observer):
         arithmetic.
     """
 
-    def __init__(self, level: str = "events", captures: Sequence[Capture | None] = ()) -> None:
+    def __init__(
+        self, level: str = "events", captures: Mapping[str, Sequence[Capture | None]] | None = None
+    ) -> None:
         if level not in LEVELS:
             raise TraceError(f"trace level '{level}' is none of {', '.join(LEVELS)}")
         self.level = level
         self.launches: list[Launch] = []
         self.configurations: dict[str, str] = {}
         self.captured: list[tuple[CapturedProgram, ...]] = []
-        self._captures = captures
+        self._captures = captures or {}
         self._capture: Capture | None = None
         self._scores: Coordinates = ()
         self._seen: list[CapturedProgram] = []
@@ -115,8 +119,9 @@ class Tracer(Observer):
             else:
                 self._arguments[name] = _plain(value)
         self._memory = Memory(tensors)
-        number = len(self.launches)
-        self._capture = self._captures[number] if number < len(self._captures) else None
+        own = self._captures.get(kernel, ())
+        number = sum(launch.kernel == kernel for launch in self.launches)
+        self._capture = own[number] if number < len(own) else None
         self._seen = []
         if self._capture:
             sizes = (name if name.isdigit() else self._arguments.get(name) for name in self._capture.shape)
