@@ -13,7 +13,7 @@ from dse.arch.machine import ROOM as MACHINES
 from dse.mappers.space import ROOM as SPACES
 from dse.simulator.mapping import ROOM as MAPPINGS
 from dse.workloads.cascade_file import ROOM as CASCADES
-from dse.workloads.load import TRACES, room_of
+from dse.workloads.load import TRACES, plain_name, room_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -52,9 +52,10 @@ def code_version() -> str:
 
 def _workload(name: str) -> str:
     room = room_of(name)
+    plain = plain_name(name, room)
     if room == TRACES:
-        return _digest(spec.find(name, TRACES, ".parquet").read_bytes())
-    return _file(name, room)
+        return _digest(spec.find(plain, TRACES, ".parquet").read_bytes())
+    return _file(plain, room)
 
 
 def _file(name: str, room: str) -> str:

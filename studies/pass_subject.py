@@ -12,7 +12,7 @@ from dse import spec
 from dse.errors import ConfigError, Problem, WorkloadError, nearest
 from dse.units import parse_count
 from dse.workloads.cascade_file import ROOM, load_cascade
-from dse.workloads.load import load_workload, room_of
+from dse.workloads.load import load_workload, plain_name, room_of
 from dse.workloads.sizes import complete_sizes
 from dse.workloads.workload import VALUE_BYTES
 
@@ -46,8 +46,9 @@ def subject_of(workload: str, given: Mapping[str, str]) -> Subject:
     DseError
         No such workload, or parameters that are unknown, missing or wrong.
     """
-    if room_of(workload) == ROOM:
-        return _of_cascade(workload, given)
+    plain = plain_name(workload, ROOM)
+    if plain in spec.shipped(ROOM) or room_of(workload) == ROOM:
+        return _of_cascade(plain, given)
     return _of_model(workload, given)
 
 

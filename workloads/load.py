@@ -23,17 +23,25 @@ SUFFIXES = {model.ROOM: ".yaml", TRACES: ".parquet", cascade_file.ROOM: ".yaml"}
 def load_workload(source: str, given: Mapping[str, Any]) -> Workload:
     """The workload of a path or shipped name at the given parameters (text or numbers).
 
+    A name is that of a model, a trace or a cascade; where two share it, ``traces/NAME`` tells them apart.
+
     Raises
     ------
     ConfigError, WorkloadError, TraceError
         No such workload, a wrong file, or parameters that are unknown, missing or wrong.
     """
     room = room_of(source)
+    name = plain_name(source, room)
     if room == model.ROOM:
-        return model.load_model(source, given)
+        return model.load_model(name, given)
     if room == TRACES:
-        return _traced(source, given)
-    return _of_cascade(cascade_file.load_cascade(source), given)
+        return _traced(name, given)
+    return _of_cascade(cascade_file.load_cascade(name), given)
+
+
+def plain_name(source: str, room: str) -> str:
+    """A workload's name within its room: without the ``traces/`` that tells it apart."""
+    return source.removeprefix(f"{Path(room).name}/")
 
 
 def room_of(source: str) -> str:
@@ -44,19 +52,22 @@ def room_of(source: str) -> str:
     ConfigError
         No such workload; names the nearest one.
     """
-    for room, suffix in SUFFIXES.items():
-        names = spec.shipped(room, suffix)
-        if source in names or source in {Path(name).name for name in names}:
-            return room
+    names = {room: set(spec.shipped(room, suffix)) for room, suffix in SUFFIXES.items()}
+    rooms = [room for room in names if source in names[room]]
+    rooms += [room for room in names if source in {f"{Path(room).name}/{name}" for name in names[room]}]
+    if len(rooms) > 1:
+        raise ConfigError(
+            f"'{source}' could be any of {', '.join(f'{Path(room).name}/{source}' for room in rooms)}"
+        )
+    if rooms:
+        return rooms[0]
     path = Path(source)
-    if path.suffix == ".parquet":
+    if path.suffix == SUFFIXES[TRACES]:
         return TRACES
     if path.is_file():
         keys = spec.resolve(path, model.ROOM).value
         return cascade_file.ROOM if isinstance(keys, dict) and "einsums" in keys else model.ROOM
-    known = sorted(
-        {Path(name).name for room, suffix in SUFFIXES.items() for name in spec.shipped(room, suffix)}
-    )
+    known = sorted({name for shipped in names.values() for name in shipped})
     if path.stem in known and path.suffix:
         raise ConfigError(f"no file {source} here; the shipped workload is: {path.stem}")
     raise ConfigError(f"no workload '{source}'{nearest(source, known)}")

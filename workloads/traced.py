@@ -1,7 +1,8 @@
 """A workload from a trace: what a kernel that ran computed, checked against its cascade, ready for any machine.
 
 Modelled: rank sizes, head structure, precision and mask as they ran. Not modelled: the kernel's own tiles, which are
-those of the machine it ran on, and sequences of different lengths in one launch, which are refused.
+those of the machine it ran on. Refused: sequences of different lengths in one launch, and pairs chosen by a list or
+by values.
 """
 
 from __future__ import annotations
@@ -29,41 +30,45 @@ def load_traced(path: Path, cascade: str = "") -> Workload:
     TraceError
         The file is damaged, or disagrees with the kernel's annotation and cascade.
     WorkloadError
-        The launch mixed sequences of different lengths.
+        The launch did not compute attention of all, or of all earlier, keys in sequences of one length.
     """
     trace = load_trace(path)
     annotation = load_annotation(trace.kernel)
     lifted = lift(trace, annotation, load_cascade(annotation.cascade))
-    if lifted.query_lengths or lifted.key_lengths:
-        raise WorkloadError(
-            f"trace {path.name} mixes sequences of different lengths; machines need one length"
-        )
-    return _workload(path.stem, lifted, annotation.summary, cascade)
-
-
-def _workload(name: str, lifted: LiftedTrace, summary: str, cascade: str) -> Workload:
-    shape = lifted.shape
-    sizes = {
-        "b": shape["batch"],
-        "h": shape["kv_heads"],
-        "g": shape["heads"] // shape["kv_heads"],
-        "p": shape["queries"],
-        "m": shape["sequence"],
-        "e": shape["head_dim"],
-        "f": shape["value_dim"],
-    }
-    precision = lifted.precisions["Q"]
-    return Workload(
-        name=name,
-        title=summary,
+    sizes = _sizes(lifted)
+    workload = Workload(
+        name=path.stem,
+        title=annotation.summary,
         family=lifted.family,
         cascade=cascade,
         scope="attention",
         causal=lifted.causal,
         sizes={rank: sized(size) for rank, size in sizes.items()},
-        value_bytes=sized(VALUE_BYTES[precision]),
+        value_bytes=sized(VALUE_BYTES[lifted.precisions["Q"]]),
         linear=(),
         layers=sized(1),
         provenance=f"trace of {lifted.kernel}, kernel hash {lifted.kernel_hash[:12]}, seed {lifted.seed}",
-        parameters={**shape, "causal": lifted.causal, "precision": precision},
+        parameters={**lifted.shape, "causal": lifted.causal, "precision": lifted.precisions["Q"]},
     )
+    pairs = sizes["b"] * sizes["h"] * sizes["g"] * int(workload.useful_pairs[0])
+    if pairs != lifted.useful_pairs:
+        raise WorkloadError(
+            f"trace {path.name} computes {lifted.useful_pairs} query-key pairs of {pairs}, "
+            "chosen by a list or by values; machines are modelled for dense and causal attention only"
+        )
+    return workload
+
+
+def _sizes(lifted: LiftedTrace) -> dict[str, int]:
+    """Sizes of the ranks of one attention problem; a rank g of a trace is its key heads."""
+    ranks = lifted.ranks
+    missing = [rank for rank in ("p", "m", "e", "f") if rank not in ranks]
+    if missing or lifted.query_lengths or lifted.key_lengths:
+        why = f"has no rank {', '.join(missing)}" if missing else "mixes sequences of different lengths"
+        raise WorkloadError(
+            f"the trace of {lifted.kernel} {why}: it is no attention that a machine here can run"
+        )
+    heads = ranks.get("h", 1)
+    kv_heads = ranks.get("g", heads)
+    own = {"b": ranks.get("b", 1), "h": kv_heads, "g": heads // kv_heads}
+    return own | {rank: ranks[rank] for rank in ("p", "m", "e", "f")}
