@@ -1,7 +1,8 @@
 """A workload from a trace: what a kernel that ran computed, checked against its cascade, ready for any machine.
 
 Modelled: rank sizes, head structure, precision and mask as they ran. Not modelled: the kernel's own tiles, which are
-those of the machine it ran on, and sequences of different lengths in one launch, which are refused.
+those of the machine it ran on; refused are sequences of different lengths in one launch, kernels whose shape is
+not that of attention with heads, queries and keys, and masks other than none and causal.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from dse.workloads.lift import LiftedTrace
 
 
+SHAPE = ("batch", "heads", "kv_heads", "queries", "sequence", "head_dim", "value_dim")
+
+
 def load_traced(path: Path, cascade: str = "") -> Workload:
     """Workload of a trace file; ``cascade`` chooses another cascade of the kernel's family.
 
@@ -29,7 +33,8 @@ def load_traced(path: Path, cascade: str = "") -> Workload:
     TraceError
         The file is damaged, or disagrees with the kernel's annotation and cascade.
     WorkloadError
-        The launch mixed sequences of different lengths.
+        The launch mixed sequences of different lengths, visited only some of the query-key pairs, or is not
+        attention of queries to keys.
     """
     trace = load_trace(path)
     annotation = load_annotation(trace.kernel)
@@ -38,7 +43,21 @@ def load_traced(path: Path, cascade: str = "") -> Workload:
         raise WorkloadError(
             f"trace {path.name} mixes sequences of different lengths; machines need one length"
         )
-    return _workload(path.stem, lifted, annotation.summary, cascade)
+    missing = [name for name in SHAPE if name not in lifted.shape]
+    if missing:
+        raise WorkloadError(
+            f"trace {path.name} has no {', '.join(missing)}: machines run attention of queries to keys"
+        )
+    workload = _workload(path.stem, lifted, annotation.summary, cascade)
+    heads = lifted.shape["batch"] * lifted.shape["heads"]
+    pairs = heads * int(workload.useful_pairs[0])
+    if lifted.useful_pairs != pairs:
+        mask = "a causal mask" if lifted.causal else "no mask"
+        raise WorkloadError(
+            f"trace {path.name} computes {lifted.useful_pairs:,} query-key pairs, {mask} leaves {pairs:,}: "
+            "machines do not take lists of tiles yet"
+        )
+    return workload
 
 
 def _workload(name: str, lifted: LiftedTrace, summary: str, cascade: str) -> Workload:
