@@ -112,7 +112,7 @@ def make_inputs(parameters: Mapping[str, Value], seed: int) -> dict[str, Any]:
         **attention_inputs(parameters, seed),
         "modification": str(parameters["modification"]),
         "normaliser": str(parameters["normaliser"]),
-        "cap": float(str(parameters["cap"])),
+        "cap": float(str(parameters.get("cap", 20.0))),
         "causal": bool(parameters["causal"]),
         "tile_queries": sizes["tile_queries"],
         "tile_keys": sizes["tile_keys"],

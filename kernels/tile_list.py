@@ -119,11 +119,13 @@ def make_inputs(parameters: Mapping[str, Value], seed: int) -> dict[str, Any]:
     """Keyword arguments of :func:`tile_list` for the parameters of ``tile_list.yaml``, on the CPU."""
     sizes = counts(parameters)
     axes = _extents(parameters["axes"]) or (sizes["sequence"],)
-    if prod(axes) != sizes["sequence"]:
-        raise WorkloadError(f"axes {axes} hold {prod(axes)} tokens, sequence is {sizes['sequence']}")
+    if {prod(axes)} != {sizes["sequence"], sizes["queries"]}:
+        raise WorkloadError(
+            f"axes {axes} hold {prod(axes)} tokens, sequence is {sizes['sequence']}, queries {sizes['queries']}"
+        )
     ones = (1,) * len(axes)
     return {
-        **attention_inputs({**parameters, "queries": sizes["sequence"]}, seed),
+        **attention_inputs(parameters, seed),
         "axes": axes,
         "window": _extents(parameters["window"]) or axes,
         "stride": _extents(parameters["stride"]) or ones,

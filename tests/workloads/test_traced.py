@@ -1,0 +1,33 @@
+"""Workloads from committed traces: those machines can run, and clear refusals of the others."""
+
+from __future__ import annotations
+
+import pytest
+
+from dse.errors import WorkloadError
+from dse.spec import shipped
+from dse.workloads.traced import load_traced
+
+TRACES = shipped("workloads/traces", ".parquet")
+
+
+@pytest.mark.parametrize("name", ["flash_forward", "flash_forward_causal", "score_mod", "score_mod_sigmoid"])
+def test_whole_and_causal_masks_become_workloads(name: str) -> None:
+    workload = load_traced(TRACES[name])
+    assert workload.causal == (name != "flash_forward")
+    heads = 4 if name.startswith("flash") else 2
+    assert [float(workload.sizes[rank][0]) for rank in "bhg"] == [1, heads, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("tile_list", "computes 25,088 query-key pairs, no mask leaves 131,072"),
+        ("block_sparse", "machines do not take lists of tiles yet"),
+        ("linear_chunk", "has no kv_heads, queries: machines run attention of queries to keys"),
+        ("linear_decode", "has no kv_heads, queries, sequence"),
+    ],
+)
+def test_what_no_machine_would_run_as_it_ran_is_refused(name: str, message: str) -> None:
+    with pytest.raises(WorkloadError, match=message):
+        load_traced(TRACES[name])
