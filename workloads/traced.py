@@ -52,9 +52,10 @@ def load_traced(path: Path, cascade: str = "") -> Workload:
     )
     pairs = sizes["b"] * sizes["h"] * sizes["g"] * int(workload.useful_pairs[0])
     if pairs != lifted.useful_pairs:
+        mask = "a causal mask" if lifted.causal else "no mask"
         raise WorkloadError(
-            f"trace {path.name} computes {lifted.useful_pairs} query-key pairs of {pairs}, "
-            "chosen by a list or by values; machines are modelled for dense and causal attention only"
+            f"trace {path.name} computes {lifted.useful_pairs:,} query-key pairs, {mask} leaves {pairs:,}: "
+            "machines do not take lists of tiles yet"
         )
     return workload
 

@@ -24,8 +24,8 @@ def test_whole_and_causal_masks_become_workloads(name: str) -> None:
     [
         ("tile_list", "computes 25,088 query-key pairs, no mask leaves 131,072"),
         ("block_sparse", "machines do not take lists of tiles yet"),
-        ("linear_chunk", "has no kv_heads, queries: machines run attention of queries to keys"),
-        ("linear_decode", "has no kv_heads, queries, sequence"),
+        ("linear_chunk", "has no rank m: machines run attention of queries to keys"),
+        ("linear_decode", "has no rank p, m"),
     ],
 )
 def test_what_no_machine_would_run_as_it_ran_is_refused(name: str, message: str) -> None:
