@@ -66,9 +66,7 @@ def _sizes(lifted: LiftedTrace) -> dict[str, int]:
     missing = [rank for rank in ("p", "m", "e", "f") if rank not in ranks]
     if missing or lifted.query_lengths or lifted.key_lengths:
         why = f"has no rank {', '.join(missing)}" if missing else "mixes sequences of different lengths"
-        raise WorkloadError(
-            f"the trace of {lifted.kernel} {why}: it is no attention that a machine here can run"
-        )
+        raise WorkloadError(f"the trace of {lifted.kernel} {why}: machines run attention of queries to keys")
     heads = ranks.get("h", 1)
     kv_heads = ranks.get("g", heads)
     own = {"b": ranks.get("b", 1), "h": kv_heads, "g": heads // kv_heads}
