@@ -169,7 +169,8 @@ def attend_selected(
     if keep < 1:
         raise WorkloadError(f"keep {keep} must be 1 or more")
     batch, heads, query_blocks, key_blocks = estimates.shape
-    bounds = torch.empty(batch, heads, query_blocks, 2, dtype=torch.int32, device=q.device)
+    # Zeros, because a trace keeps what integer tensors hold before the launch.
+    bounds = torch.zeros(batch, heads, query_blocks, 2, dtype=torch.int32, device=q.device)
     columns = torch.zeros(batch * heads * query_blocks * keep, dtype=torch.int32, device=q.device)
     select_blocks_kernel[(query_blocks, heads, batch)](
         estimates, bounds, columns, estimates.stride(), q.shape[2], k.shape[2], query_blocks, key_blocks,

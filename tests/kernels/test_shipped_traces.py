@@ -55,7 +55,7 @@ def test_committed_traces_are_of_the_kernel_as_it_is_and_lift(kernel: str) -> No
 @pytest.mark.parametrize(
     "kernel",
     [
-        pytest.param(name, marks=[] if name == "linear_decode" else pytest.mark.slow)
+        pytest.param(name, marks=[] if name in ("linear_decode", "select_attend") else pytest.mark.slow)
         for name in (*LISTED, *AFFINE)
     ],
 )
