@@ -219,7 +219,8 @@ class Memory:
         """
         flat = addresses.reshape(-1)
         if not mask.all():
-            flat = flat[np.broadcast_to(mask, addresses.shape).reshape(-1)]
+            # A mask combined with a scalar condition arrives as integers, which would index instead.
+            flat = flat[np.broadcast_to(mask, addresses.shape).reshape(-1).astype(np.bool_, copy=False)]
         if not flat.size:
             return Access()
         place = bisect.bisect_right(self._starts, int(flat[0])) - 1

@@ -34,7 +34,8 @@ class TensorNote(files.Spec):
     whole number. ``access`` is needed for tensors outside the cascade that are read; ``coverage: visited``
     says that only visited tiles are touched, not every element in use; ``step`` names the step that touches
     a tile of it, where that is not the last one listed that moves along one of its ranks. ``repeats`` are
-    ranks it does not have, but the programs do: each of their tiles (or indices) touches it again.
+    ranks it does not have, but the programs do: each of their tiles (or indices) touches it again. An
+    ``optional`` argument may be None in a launch.
     """
 
     tensor: str = ""
@@ -44,6 +45,7 @@ class TensorNote(files.Spec):
     access: Literal["", "read", "write", "both"] = ""
     coverage: Literal["all", "visited"] = "all"
     step: str = ""
+    optional: bool = False
 
 
 class StepNote(files.Spec):
@@ -99,6 +101,7 @@ class LaunchNote(files.Spec):
     """One launch of a kernel function; see ``docs/kernels.md`` for the fields."""
 
     kernel: str = ""
+    optional: bool = False
     einsums: tuple[str, ...] = ()
     outer: tuple[str, ...] = ()
     tiles: dict[str, str]
@@ -109,6 +112,8 @@ class LaunchNote(files.Spec):
     vector: tuple[str, ...] = ()
     extra: dict[str, dict[str, tuple[tuple[str, ...], ...]]] = {}
     extra_reason: str = ""
+    lengths: dict[str, str] = {}
+    pairs_of: str = ""
     mask: MaskNote | None = None
     values: ValuesNote | None = None
 
@@ -116,6 +121,8 @@ class LaunchNote(files.Spec):
     def _complete(self) -> Self:
         if bool(self.extra) != bool(self.extra_reason):
             raise ValueError("extra and extra_reason belong together: say why the operations are added")
+        if self.lengths and self.mask is not None:
+            raise ValueError("a launch with a mask gives its lengths there")
         if self.values is not None and self.mask is None:
             raise ValueError("values need a mask: its scores say which tiles they are")
         return self
@@ -131,6 +138,11 @@ class LaunchNote(files.Spec):
         steps = [(name, step) for name, step in self.steps.items() if not step.inside]
         moving = [name for rank in (keys, rows) for name, step in steps if rank in (step.tile, step.rank)]
         return moving[0] if moving else ""
+
+    def with_arguments(self, given: Collection[str]) -> LaunchNote:
+        """This note without the optional tensors that a launch was not given."""
+        kept = {name: note for name, note in self.tensors.items() if name in given or not note.optional}
+        return self.model_copy(update={"tensors": kept})
 
     def references(
         self, label: str, ranks: Collection[str]
@@ -235,9 +247,11 @@ class Annotation(files.Spec):
                 yield f"{key}.{part}", "rank", rank, self.ranks
         for rank in self.groups:
             yield f"groups.{rank}", "rank", rank, self.ranks
-        if self.scores:
-            masked = [label for label, note in self.launches.items() if note.mask is not None]
-            yield "scores", "launch with a mask", self.scores, masked
+        masked = [label for label, note in self.launches.items() if note.mask is not None]
+        pairs = {f"launches.{label}.pairs_of": note.pairs_of for label, note in self.launches.items()}
+        for path, label in ({"scores": self.scores} | pairs).items():
+            if label:
+                yield path, "launch with a mask", label, masked
         for label, note in self.launches.items():
             yield from note.references(label, self.ranks)
 

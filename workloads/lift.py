@@ -126,6 +126,7 @@ def _lifted(trace: Trace, facts: Sequence[Facts], annotation: Annotation, cascad
     scoring = next((launch for launch in facts if launch.label == annotation.scoring), facts[0])
     visited = sum(visits.programs * visits.tiles for visits in scoring.visits)
     masked = sum(visits.programs * visits.masked for visits in scoring.visits)
+    known = {launch.label: launch for launch in facts}
     rows, keys = _scores(scoring)
     inputs = [note for launch in facts for note in launch.note.tensors.values()]
     sums = {
@@ -146,7 +147,7 @@ def _lifted(trace: Trace, facts: Sequence[Facts], annotation: Annotation, cascad
         executed_pairs=visited * _tile_pairs(scoring),
         useful_pairs=scoring.useful_pairs,
         executed_flops=sum(sum(launch.totals.dot_flops.values()) for launch in facts),
-        useful_flops=sum(_useful_flops(launch, cascade) for launch in facts),
+        useful_flops=sum(_useful_flops(launch, known, cascade) for launch in facts),
         executed_exps=sum(sum(launch.totals.exps.values()) for launch in facts),
         useful_exps=sum(_useful_exps(launch, cascade) for launch in facts),
         **sums,
@@ -202,14 +203,22 @@ def _existing_tiles(facts: Facts) -> int:
     return prod(counts) * prod(facts.ranks[rank] for rank in facts.outer)
 
 
-def _useful_flops(facts: Facts, cascade: Cascade) -> int:
-    """Two per multiply-add: of the pairs the mask leaves, or of whole ranks where no scores take part."""
-    scores = facts.note.mask.scores if facts.note.mask else ()
+def _useful_flops(facts: Facts, known: Mapping[str, Facts], cascade: Cascade) -> int:
+    """Two per multiply-add: of the pairs the mask leaves, or of whole ranks where no scores take part.
+
+    The mask is the launch's own, or that of the launch its note names under ``pairs_of``.
+    """
+    masked = known.get(facts.note.pairs_of, facts)
+    own = masked is facts
+    mask = masked.note.mask
+    scores = set(() if mask is None else mask.scores if own else _scores(masked))
     outer = prod(facts.ranks[rank] for rank in facts.outer)
     total = 0
-    for name, ranks in facts.note.dots.items():
-        if scores and set(scores) <= set(ranks):
-            pairs = facts.pairs_of(step_of(facts, cascade, name, ranks))
+    for name, tiled in facts.note.dots.items():
+        # Tiles of another launch have sizes, and names, of their own.
+        ranks = tiled if own else tuple(facts.whole.get(rank, rank) for rank in tiled)
+        if scores and scores <= set(ranks):
+            pairs = masked.pairs_of(step_of(facts, cascade, name, ranks) if own else "")
             total += 2 * pairs * prod(_whole(facts, rank) for rank in ranks if rank not in scores)
         else:
             total += 2 * outer * prod(_whole(facts, rank) for rank in ranks)

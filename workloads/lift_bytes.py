@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from dse.workloads.annotation import TensorNote
+    from dse.workloads.annotation import StepNote, TensorNote
     from dse.workloads.cascade import Cascade
     from dse.workloads.trace_facts import Facts
 
@@ -138,10 +138,15 @@ def _step_of(facts: Facts, cascade: Cascade, note: TensorNote) -> str:
     """The step that touches one tile of a tensor, empty if a program touches its part at once."""
     found = note.step
     for name, step in facts.note.steps.items():
-        own = {step.rank, *cascade.partition.get(step.rank, ())} - {""}
-        if not note.step and own & set(note.ranks):
+        if not note.step and moving_ranks(facts, cascade, step) & set(note.ranks):
             found = name
     return found
+
+
+def moving_ranks(facts: Facts, cascade: Cascade, step: StepNote) -> set[str]:
+    """Ranks a step moves along: its own, its tile, and parts that the launch does not split otherwise."""
+    parts = {part for part in cascade.partition.get(step.rank, ()) if part not in facts.tiles}
+    return {step.rank, step.tile, *parts} - {""}
 
 
 def _stepped(facts: Facts, argument: str, verb: str, step: str) -> Iterator[Problem]:
@@ -182,8 +187,8 @@ def _repeats(facts: Facts, note: TensorNote) -> int:
 def _depth(facts: Facts, note: TensorNote, moving: str) -> tuple[int, bool]:
     """Elements that a program touches of one row of the moving rank, and whether all programs touch as many.
 
-    A dimension that is tiled, but not covered by one tile, is split between programs; the last of them may
-    touch fewer.
+    A dimension that is tiled, but not covered by one tile, is split between programs; the last of them, and
+    those of shorter sequences, may touch fewer.
     """
     depth, whole = 1, True
     for dimension in note.ranks:
@@ -193,5 +198,5 @@ def _depth(facts: Facts, note: TensorNote, moving: str) -> tuple[int, bool]:
             continue
         size, tile = facts.elements(dimension), facts.tiles.get(rank, facts.tiles[tiled[0]] if tiled else 1)
         depth *= min(size, tile)
-        whole = whole and (size <= tile or (size % tile == 0 and rank not in facts.lengths))
+        whole = whole and rank not in facts.lengths and (size <= tile or size % tile == 0)
     return depth, whole

@@ -17,7 +17,7 @@ import numpy as np
 from dse.errors import Problem, WorkloadError
 from dse.workloads.annotation import PROGRAM
 from dse.workloads.cascade import Access, Call
-from dse.workloads.lift_bytes import byte_problems, differs, sequence_lengths
+from dse.workloads.lift_bytes import byte_problems, differs, moving_ranks, sequence_lengths
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -78,8 +78,7 @@ def step_of(facts: Facts, cascade: Cascade, einsum: str, ranks: Sequence[str]) -
             return name
     found = ""
     for name, step in facts.note.steps.items():
-        moving = {step.rank, step.tile, *cascade.partition.get(step.rank, ())} - {""}
-        if moving & set(ranks) and not step.inside:
+        if moving_ranks(facts, cascade, step) & set(ranks) and not step.inside:
             found = name
     return found
 

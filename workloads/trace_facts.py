@@ -15,7 +15,7 @@ from dse.errors import Problem, TraceError, nearest
 from dse.workloads.trace import totals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from dse.workloads.annotation import Annotation, LaunchNote, StepNote
     from dse.workloads.trace import Coordinates, Event, Launch, ProgramClass, Totals, Trace
@@ -119,38 +119,50 @@ def read_facts(trace: Trace, annotation: Annotation) -> tuple[Facts, ...]:
         If they do not fit together: launches, tensors, arguments, ranks or matrix products that only one of
         them has, or tensors that disagree about the size of a rank.
     """
-    wanted = [(label, note, note.kernel or label) for label, note in annotation.launches.items()]
+    kernels = [launch.kernel for launch in trace.launches]
+    wanted = [
+        (label, note, note.kernel or label)
+        for label, note in annotation.launches.items()
+        if not note.optional or (note.kernel or label) in kernels
+    ]
     if len(wanted) == 1:
         trace.launch(wanted[0][2])
-    kernels = [launch.kernel for launch in trace.launches]
     expected = [kernel for _, _, kernel in wanted]
     if kernels != expected:
         raise TraceError(
             f"launches: traced {', '.join(kernels) or 'none'}, the annotation expects {', '.join(expected)}"
         )
+    launched = {
+        label: (launch, note.with_arguments(launch.tensors))
+        for (label, note, _), launch in zip(wanted, trace.launches, strict=True)
+    }
     found = [
         problem
-        for (label, note, _), launch in zip(wanted, trace.launches, strict=True)
+        for label, (launch, note) in launched.items()
         for problem in (*_missing(launch, note), *_unannotated(launch, note), *_unordered(trace, label, note))
     ]
     if found:
         raise TraceError(*found)
-    ranks = _ranks(trace, annotation)
-    several = len(wanted) > 1
+    ranks = _ranks(tuple(launched.values()), annotation)
+    several = len(annotation.launches) > 1
     return tuple(
-        _facts(launch, annotation, label, ranks, f"{label}, " if several else "")
-        for (label, _, _), launch in zip(wanted, trace.launches, strict=True)
+        _facts(launch, note, annotation, label, ranks, f"{label}, " if several else "")
+        for label, (launch, note) in launched.items()
     )
 
 
 def _facts(
-    launch: Launch, annotation: Annotation, label: str, ranks: Mapping[str, int], prefix: str
+    launch: Launch,
+    note: LaunchNote,
+    annotation: Annotation,
+    label: str,
+    ranks: Mapping[str, int],
+    prefix: str,
 ) -> Facts:
-    note = annotation.launches[label]
     tiles = {rank: _count(launch, name) for rank, name in note.tiles.items()}
     lines = _dot_lines(launch, note, prefix)
     mask = note.mask
-    named = mask.lengths if mask else {}
+    named = mask.lengths if mask else note.lengths
     given = {rank: launch.tensors[name] for rank, name in named.items() if name in launch.tensors}
     steps = {step.tile: step.rank for step in note.steps.values() if step.tile and step.rank in ranks}
     return Facts(
@@ -190,7 +202,8 @@ def _missing(launch: Launch, note: LaunchNote) -> list[Problem]:
 
 
 def _unannotated(launch: Launch, note: LaunchNote) -> list[Problem]:
-    known = {*note.tensors, *note.steering, *(note.mask.lengths.values() if note.mask else ())}
+    lengths = note.mask.lengths if note.mask else note.lengths
+    known = {*note.tensors, *note.steering, *lengths.values()}
     return [
         Problem(f"the launch uses tensor '{name}', the annotation does not say what it is")
         for name in launch.tensors
@@ -206,12 +219,12 @@ def _unordered(trace: Trace, label: str, note: LaunchNote) -> list[Problem]:
     return [Problem(f"{label}: step '{branches[0]}' is a branch, which needs a trace of level events")]
 
 
-def _ranks(trace: Trace, annotation: Annotation) -> dict[str, int]:
+def _ranks(launched: Sequence[tuple[Launch, LaunchNote]], annotation: Annotation) -> dict[str, int]:
     """Size of every rank, on which all tensors of all launches must agree."""
     sizes: dict[str, int] = {}
     owner: dict[str, str] = {}
     found: list[Problem] = []
-    for launch, note in zip(trace.launches, annotation.launches.values(), strict=True):
+    for launch, note in launched:
         for argument, tensor in note.tensors.items():
             shape = launch.tensors[argument].shape
             if len(shape) != len(tensor.ranks):

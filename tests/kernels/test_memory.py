@@ -53,6 +53,14 @@ def test_a_moved_pattern_that_wraps_around_a_row_is_another_box() -> None:
     assert (wrapped.corner, wrapped.extent) == ((0, 0), (2, 16))
 
 
+def test_a_mask_of_integers_is_a_mask() -> None:
+    """The interpreter gives one where a mask is combined with a scalar condition."""
+    item = tensor()
+    mask = np.array([1, 0, 1, 0], dtype=np.int8)
+    access = Memory([item]).access("load", addresses(item, np.arange(4)), mask, 1)  # type: ignore[arg-type]
+    assert (access.extent, access.active) == ((1, 3), 2)
+
+
 def test_masked_elements_do_not_count() -> None:
     item = tensor()
     memory = Memory([item])
