@@ -83,6 +83,11 @@ def visited_tiles(
     }
 
 
+def float64(tensor: Any) -> Any:  # noqa: ANN401 - torch and numpy arrays
+    """A tensor as an array of float64."""
+    return np.asarray(tensor, dtype=np.float64)
+
+
 def float_heads(arguments: Mapping[str, Any], *names: str) -> list[Any]:
     """Tensors of the first sequence and head in float64."""
     return [np.asarray(arguments[name], dtype=np.float64)[0, 0] for name in names]

@@ -1,4 +1,4 @@
-"""Every launch of the list-driven, selecting, linear, pooled and score-modified kernels compiles for a GPU."""
+"""Every launch of every kernel but flash attention compiles for a GPU."""
 
 from __future__ import annotations
 
@@ -27,6 +27,12 @@ CASES = {
     "score_mod": {"causal": "true"},
     "score_mod_alibi": {},
     "score_mod_sigmoid": {},
+    "split_kv_decode": {"key_lengths": "200"},
+    "mla_decode": {"key_lengths": "200"},
+    "mla_prefill": {"causal": "true"},
+    "unfused": {"causal": "true"},
+    "importance": {"causal": "true"},
+    "quantised_decode": {"threshold": "2"},
 }
 
 # Stands in for every launch: compiles the kernel for the launch's arguments instead of running it.
@@ -51,6 +57,7 @@ def kind(value):
 
 def compiled(kernel, *arguments, grid, warmup, **options):
     given = dict(zip(kernel.arg_names, arguments)) | options
+    options = {name: value for name, value in options.items() if name in kernel.arg_names}
     fixed = {name for name, value in options.items()} | {name for name, value in given.items() if value is None}
     signature = {name: "constexpr" if name in fixed else kind(given[name]) for name in kernel.arg_names}
     constants = {(kernel.arg_names.index(name),): given[name] for name in fixed}
@@ -78,4 +85,4 @@ def test_compiles_for_a_gpu(kernel: str, tmp_path: Path) -> None:
     launches = [line.split() for line in done.stdout.splitlines()]
     assert launches
     products = sum(int(count) for _, count, _ in launches)
-    assert (products > 0) == (kernel != "linear_decode")
+    assert (products > 0) == (kernel not in ("linear_decode", "importance"))

@@ -1,4 +1,4 @@
-"""Committed traces of the list-driven, selecting, linear, pooled and score-modified kernels; levels, sampling."""
+"""Committed traces of all kernels but flash attention; levels, sampling."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ from dse.workloads.trace_file import load_trace
 if TYPE_CHECKING:
     from dse.workloads.trace import Trace
 
-LISTED = ("tile_list", "block_sparse", "threshold_skip", "select_attend", "select_low_bit")
+LISTED = (
+    "tile_list",
+    "block_sparse",
+    "threshold_skip",
+    "select_attend",
+    "select_low_bit",
+    "quantised_decode",
+)
 AFFINE = (
     "linear_chunk",
     "linear_decode",
@@ -24,9 +31,17 @@ AFFINE = (
     "score_mod",
     "score_mod_alibi",
     "score_mod_sigmoid",
+    "split_kv_decode",
+    "mla_decode",
+    "mla_prefill",
+    "unfused",
+    "importance",
 )
 # Kernels whose scores go into a row maximum, where they can be kept.
-SCORED = (*LISTED, "score_mod", "score_mod_alibi")
+SCORED = (
+    *(*LISTED, "score_mod", "score_mod_alibi"),
+    *("split_kv_decode", "mla_decode", "mla_prefill", "unfused"),
+)
 
 
 def lifted(trace: Trace) -> LiftedTrace:
@@ -37,6 +52,7 @@ def lifted(trace: Trace) -> LiftedTrace:
 def small(kernel: str) -> dict[str, object]:
     """Parameters of a problem of a few tiles, as far as the kernel has them."""
     given = {"heads": 2, "sequence": 48, "head_dim": 16, "tile_queries": 16, "tile_keys": 16, "chunk": 16}
+    given |= {"kv_heads": 2, "splits": 1, "latent_dim": 32, "rope_dim": 16}
     given |= {"query_tile": 16, "key_tile": 16, "window": 20, "pool": 16}
     known = load_annotation(kernel).parameters
     return {name: value for name, value in given.items() if name in known}

@@ -27,6 +27,7 @@ SOFTMAX = (
     "softmax_1pass",
     "softmax_flash",
     "softmax_split_k",
+    "softmax_split_flash",
 )
 
 

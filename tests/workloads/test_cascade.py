@@ -54,7 +54,7 @@ def test_counts_of_the_one_pass_cascade_on_arrays_of_design_points() -> None:
 def test_counts_equal_those_of_an_instrumented_execution(name: str) -> None:
     cascade = load_cascade(name)
     given_sizes = {"e": 3, "f": 2, "p": 3, "p0": 3, "m": 6, "m0": 2, "k": 5, "n": 4}
-    given_sizes |= {"a": 4, "a0": 2, "c": 2, "i": 3, "j": 2}
+    given_sizes |= {"a": 4, "a0": 2, "c": 2, "i": 3, "j": 2, "r": 4, "u": 2, "h": 3, "m2": 3}
     known = {rank: size for rank, size in given_sizes.items() if rank in (*cascade.ranks, *cascade.partition)}
     full = complete_sizes(cascade, known)
     counts = cascade.operation_counts(full)

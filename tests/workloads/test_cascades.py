@@ -15,8 +15,10 @@ SIZES = {"e": 5, "f": 3, "p": 4, "m": 12}
 NAMES = sorted(spec.shipped("workloads/cascades"))
 
 
-def sizes_of(name: str, m0: int = 4) -> dict[str, int]:
-    return {**SIZES, "m0": m0} if load_cascade(name).partition else SIZES
+def sizes_of(name: str, m0: int = 4, m2: int = 1) -> dict[str, int]:
+    """Sizes with a split of the keys into tiles of m0, in m2 splits where the cascade has such."""
+    parts = load_cascade(name).partition.get("m", ())
+    return SIZES | {part: size for part, size in (("m0", m0), ("m2", m2)) if part in parts}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -38,14 +40,14 @@ def test_softmax_family_is_the_list_tested_here() -> None:
 @pytest.mark.parametrize("name", SOFTMAX)
 @settings(max_examples=10, deadline=None)
 @given(
-    e=st.integers(1, 6), f=st.integers(1, 5), p=st.integers(1, 4), m1=st.integers(1, 4), m0=st.integers(1, 5),
-    seed=st.integers(0, 99),
+    e=st.integers(1, 6), f=st.integers(1, 5), p=st.integers(1, 4), m2=st.integers(1, 3), m1=st.integers(1, 4),
+    m0=st.integers(1, 5), seed=st.integers(0, 99),
 )  # fmt: skip
 def test_softmax_family_equals_plain_softmax(
-    name: str, e: int, f: int, p: int, m1: int, m0: int, seed: int
+    name: str, e: int, f: int, p: int, m2: int, m1: int, m0: int, seed: int
 ) -> None:
     cascade = load_cascade(name)
-    sizes = {"e": e, "f": f, "p": p, "m": m1 * m0} | ({"m0": m0} if cascade.partition else {})
+    sizes = sizes_of(name, m0, m2) | {"e": e, "f": f, "p": p, "m": m2 * m1 * m0}
     whole = draw(cascade, sizes, seed)
     expected = whole["V"].T @ probabilities(whole["Q"], whole["K"])
     np.testing.assert_allclose(run(name, sizes, whole)["AV"], expected, rtol=1e-11, atol=1e-12)

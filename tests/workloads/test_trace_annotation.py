@@ -53,6 +53,18 @@ def test_typed_values_and_text_mean_the_same(lengths: object) -> None:
     assert ANNOTATION.resolve(values) == values
 
 
+def test_lengths_stand_in_the_mask_where_there_is_one_and_pairs_come_from_a_mask(tmp_path: Path) -> None:
+    text = shipped(ROOM)["unfused"].read_text()
+    doubled = tmp_path / "doubled.yaml"
+    doubled.write_text(text.replace("    mask:\n", "    lengths: {m: key_lengths}\n    mask:\n"))
+    with pytest.raises(ConfigError, match="a launch with a mask gives its lengths there"):
+        load_annotation(doubled)
+    unmasked = tmp_path / "unmasked.yaml"
+    unmasked.write_text(text.replace("pairs_of: softmax_kernel", "pairs_of: score_kernel"))
+    with pytest.raises(ConfigError, match=r"pairs_of: there is no launch with a mask 'score_kernel'"):
+        load_annotation(unmasked)
+
+
 def test_wrong_parameters_are_reported_together_and_once() -> None:
     with pytest.raises(WorkloadError) as caught:
         ANNOTATION.resolve(
