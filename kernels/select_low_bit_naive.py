@@ -15,7 +15,8 @@ def _low_bit(tensor: torch.Tensor, bits: int) -> torch.Tensor:
     tensor = tensor.cpu().float()
     scale = tensor.abs().amax(dim=-1, keepdim=True) / (2 ** (bits - 1) - 1)
     codes = torch.where(scale > 0, torch.round(tensor / scale), 0.0)
-    return codes.double() * scale.double()
+    values: torch.Tensor = codes.double() * scale.double()
+    return values
 
 
 def low_bit(q: torch.Tensor, k: torch.Tensor, bits: int, tile_queries: int, tile_keys: int) -> torch.Tensor:
