@@ -75,6 +75,20 @@ def test_a_sampled_trace_equals_the_full_one(case: str) -> None:
     assert replace(lift(full, ANNOTATION, CASCADE), trace_hash=lifted.trace_hash) == lifted
 
 
+@pytest.mark.parametrize("name", ["importance", "mla_decode", "mla_prefill", "split_kv_decode", "unfused"])
+def test_other_affine_kernels_sample_exactly(name: str) -> None:
+    given = {"sequence": 96, "heads": 2, "kv_heads": 1, "head_dim": 16, "latent_dim": 32, "rope_dim": 16}
+    given |= {"tile_queries": 16, "tile_keys": 16, "splits": 2}
+    known = load_annotation(name).parameters
+    small = {key: value for key, value in given.items() if key in known}
+    sampled = trace_kernel(name, small, 0, "counts", sample=True)
+    full = trace_kernel(name, small, 0, "counts")
+    assert sampled.sampled
+    for one, other in zip(sampled.launches, full.launches, strict=True):
+        assert totals(one) == totals(other)
+        assert by_events(one) == by_events(other)
+
+
 def test_few_programs_and_iterations_run() -> None:
     given = SMALL | {"sequence": 4096, "heads": 8, "causal": True}
     launch = trace_kernel("flash_forward", given, 0, "counts", sample=True).launches[0]
