@@ -83,14 +83,7 @@ def trace_kernel(
     """
     annotation = load_annotation(name)
     values = annotation.resolve(parameters)
-    if level not in LEVELS:
-        raise TraceError(f"trace level '{level}' is none of {', '.join(LEVELS)}")
-    if level == "values" and not any(note.values for note in annotation.launches.values()):
-        raise TraceError(f"the annotation of '{name}' names no values to keep; trace it at level events")
-    if sample and level != "counts":
-        raise TraceError(
-            f"a sampled trace has level counts, not {level}: it does not keep the order of events"
-        )
+    _check_level(annotation, name, level, sample)
     launch.require_packages()
     if values.get("precision") == "bf16":
         raise TraceError(launch.BF16_REFUSED)
@@ -100,6 +93,18 @@ def trace_kernel(
         return sampled or _trace_here(name, annotation, values, seed, level, bits)
     request = {"parameters": dict(parameters), "seed": seed, "level": level, "bits": bits, "sample": sample}
     return _trace_in_new_process({"name": name, **request})
+
+
+def _check_level(annotation: Annotation, name: str, level: str, sample: bool) -> None:
+    """Refuse a level that does not exist, or that the kernel or a sample does not have."""
+    if level not in LEVELS:
+        raise TraceError(f"trace level '{level}' is none of {', '.join(LEVELS)}")
+    if level == "values" and not any(note.values for note in annotation.launches.values()):
+        raise TraceError(f"the annotation of '{name}' names no values to keep; trace it at level events")
+    if sample and level != "counts":
+        raise TraceError(
+            f"a sampled trace has level counts, not {level}: it does not keep the order of events"
+        )
 
 
 def kernel_hash(name: str) -> str:

@@ -360,7 +360,23 @@ def trace(
         int | None,
         typer.Option(metavar="N", min=1, max=16, help="Bits of the scores kept with level values."),
     ] = None,
+    sample: Annotated[
+        bool, typer.Option("--sample", help="Run a few programs, verify that the rest follows; level counts.")
+    ] = False,
+    targets: Annotated[
+        list[str] | None,
+        typer.Option("--target", metavar="TARGET", help="Compile for sm_80, sm_90 ...; repeatable."),
+    ] = None,
 ) -> None:
     """Run a Triton kernel, record it, check it against its cascade."""
-    given = list(parameters or ())
-    _verb("trace", kernel=kernel, parameters=given, output=output, seed=seed, level=level, bits=bits)
+    _verb(
+        "trace",
+        kernel=kernel,
+        parameters=list(parameters or ()),
+        output=output,
+        seed=seed,
+        level="counts" if sample else level,
+        bits=bits,
+        sample=sample,
+        targets=list(targets or ()),
+    )
