@@ -19,6 +19,7 @@ from dse.workloads.workload import VALUE_BYTES, Workload, sized
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from dse.workloads.annotation import Annotation
     from dse.workloads.lift import LiftedTrace
 
 
@@ -35,7 +36,7 @@ def load_traced(path: Path, cascade: str = "") -> Workload:
     trace = load_trace(path)
     annotation = load_annotation(trace.kernel)
     lifted = lift(trace, annotation, load_cascade(annotation.cascade))
-    sizes = _sizes(lifted)
+    sizes = _sizes(lifted, annotation)
     workload = Workload(
         name=path.stem,
         title=annotation.summary,
@@ -60,14 +61,21 @@ def load_traced(path: Path, cascade: str = "") -> Workload:
     return workload
 
 
-def _sizes(lifted: LiftedTrace) -> dict[str, int]:
-    """Sizes of the ranks of one attention problem; a rank g of a trace is its key heads."""
+def _sizes(lifted: LiftedTrace, annotation: Annotation) -> dict[str, int]:
+    """Sizes of the ranks of one attention problem.
+
+    A rank g of a trace is its key heads. Where the scoring launch repeats over them and not over query heads, its rows
+    are the query heads of a group, one query each.
+    """
     ranks = lifted.ranks
     missing = [rank for rank in ("p", "m", "e", "f") if rank not in ranks]
-    if missing or lifted.query_lengths or lifted.key_lengths:
+    ragged = {*lifted.query_lengths} - {ranks.get("p")} or {*lifted.key_lengths} - {ranks.get("m")}
+    if missing or ragged:
         why = f"has no rank {', '.join(missing)}" if missing else "mixes sequences of different lengths"
         raise WorkloadError(f"the trace of {lifted.kernel} {why}: machines run attention of queries to keys")
-    heads = ranks.get("h", 1)
-    kv_heads = ranks.get("g", heads)
-    own = {"b": ranks.get("b", 1), "h": kv_heads, "g": heads // kv_heads}
-    return own | {rank: ranks[rank] for rank in ("p", "m", "e", "f")}
+    own = {rank: ranks[rank] for rank in ("p", "m", "e", "f")} | {"b": ranks.get("b", 1)}
+    kv_heads = ranks.get("g", ranks.get("h", 1))
+    outer = annotation.launches[annotation.scoring].outer or annotation.outer
+    if "h" in outer or "g" not in ranks:
+        return own | {"h": kv_heads, "g": ranks.get("h", kv_heads) // kv_heads}
+    return own | {"h": kv_heads, "g": ranks["p"], "p": 1}

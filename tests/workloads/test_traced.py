@@ -31,3 +31,9 @@ def test_whole_and_causal_masks_become_workloads(name: str) -> None:
 def test_what_no_machine_would_run_as_it_ran_is_refused(name: str, message: str) -> None:
     with pytest.raises(WorkloadError, match=message):
         load_traced(TRACES[name])
+
+
+def test_decode_rows_are_the_query_heads_of_a_group() -> None:
+    workload = load_traced(TRACES["split_kv_decode"])
+    sizes = {rank: int(size[0]) for rank, size in workload.sizes.items()}
+    assert sizes == {"b": 1, "h": 8, "g": 4, "p": 1, "m": 1024, "e": 128, "f": 128}
