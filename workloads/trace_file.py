@@ -53,11 +53,11 @@ def write_trace(trace: Trace, path: str | Path) -> None:
     """
     path = Path(path)
     if trace.level == "values":
-        _write_table(values_table(trace.values, content_hash(trace)), values_path(path))
-    _write_table(_table(trace), path)
+        write_table(values_table(trace.values, content_hash(trace)), values_path(path))
+    write_table(_table(trace), path)
 
 
-def _write_table(table: pa.Table, path: Path) -> None:
+def write_table(table: pa.Table, path: Path) -> None:
     import pyarrow.parquet as pq
 
     try:
