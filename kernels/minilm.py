@@ -99,7 +99,7 @@ class Encoder:
     def heads(self, layer: int, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Queries, keys and values (1, heads, tokens, head depth) of a layer."""
         found = (self._linear(state, f"{_attention(layer)}.{part}") for part in _PARTS)
-        split = [part.unflatten(-1, (self.head_count, -1)).transpose(0, 1)[None] for part in found]
+        split = [part.view(len(state), self.head_count, -1).transpose(0, 1)[None] for part in found]
         return split[0].contiguous(), split[1].contiguous(), split[2].contiguous()
 
     def finish(self, layer: int, state: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:

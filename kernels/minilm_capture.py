@@ -106,7 +106,7 @@ def scores_of(tokens: Tokens) -> tuple[Forward, list[Floats]]:
     tracing = importlib.import_module("dse.kernels.tracer")
     encoder = model.load_encoder()
     capturing = tracing.Capture("max", ("BLOCK_M", "BLOCK_N"), loads="k", axis=2)
-    tracer = tracing.Tracer("counts", [capturing] * encoder.layers)
+    tracer = tracing.Tracer("counts", {f"{KERNEL}_kernel": [capturing] * encoder.layers})
     with interpreter.session(tracer):
         run = encoder.forward(tokens.ids, model.flash_attention)
     return run, [assemble(programs, len(tokens.ids), encoder.head_count) for programs in tracer.captured]

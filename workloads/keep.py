@@ -7,6 +7,7 @@ next, so these lists are those of an unpruned run.
 
 from __future__ import annotations
 
+import itertools
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,7 @@ def keep_lists(
         If there is not one ratio for each layer, or they are not in (0, 1] and falling.
     """
     layers, items = importance.shape
-    falling = all(after <= before for before, after in zip(ratios, ratios[1:], strict=False))
+    falling = all(after <= before for before, after in itertools.pairwise(ratios))
     if len(ratios) != layers or not falling or not all(0.0 < ratio <= 1.0 for ratio in ratios):
         raise WorkloadError(f"{layers} layers need as many falling ratios in (0, 1], not {list(ratios)}")
     total = np.cumsum(importance.astype(np.float64), axis=0)

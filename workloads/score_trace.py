@@ -95,7 +95,8 @@ class ScoreTrace:
     def token_importance(self) -> Floats:
         """Importance of each token in each layer, over its heads: shape (layers, tokens)."""
         by_head = np.stack([one.importance for one in self.heads])
-        return by_head.reshape(self.layers, self.head_count, self.length).sum(axis=1)
+        importance: Floats = by_head.reshape(self.layers, self.head_count, self.length).sum(axis=1)
+        return importance
 
     def head_importance(self) -> Floats:
         """Size of each head's output: shape (layers, heads)."""
@@ -211,8 +212,14 @@ def _open(path: Path, place: Place) -> tuple[pa.Table, dict[str, Any]]:
 def _trace(rows: list[dict[str, Any]], metadata: Mapping[str, Any]) -> ScoreTrace:
     shape = (len(metadata["rows"]), len(metadata["ids"]))
     return ScoreTrace(
-        **{name: metadata[name] for name in ("model", "passage", "layers", "head_count", "bits")},
-        **{name: tuple(metadata[name]) for name in ("ids", "pieces", "rows")},
+        model=str(metadata["model"]),
+        passage=str(metadata["passage"]),
+        ids=tuple(metadata["ids"]),
+        pieces=tuple(metadata["pieces"]),
+        rows=tuple(metadata["rows"]),
+        layers=int(metadata["layers"]),
+        head_count=int(metadata["head_count"]),
+        bits=int(metadata["bits"]),
         keep={share: tuple(tuple(one) for one in lists) for share, lists in metadata["keep"].items()},
         provenance=dict(metadata["provenance"]),
         heads=tuple(_head(row, shape) for row in rows),
@@ -220,8 +227,16 @@ def _trace(rows: list[dict[str, Any]], metadata: Mapping[str, Any]) -> ScoreTrac
 
 
 def _head(row: Mapping[str, Any], shape: tuple[int, int]) -> HeadScores:
-    floats = {name: np.asarray(row[name], dtype=np.float32) for name in _FLOATS}
-    if any(array.shape != shape[1:] for array in floats.values()):
+    row_max, row_sum, importance = (np.asarray(row[name], dtype=np.float32) for name in _FLOATS)
+    if any(array.shape != shape[1:] for array in (row_max, row_sum, importance)):
         raise ValueError("a row statistic has another length than the text")
-    numbers = {name: row[name] for name in _NUMBERS}
-    return HeadScores(**numbers, codes=np.frombuffer(row["codes"], dtype=np.int8).reshape(shape), **floats)
+    return HeadScores(
+        layer=int(row["layer"]),
+        head=int(row["head"]),
+        step=float(row["step"]),
+        output=float(row["output"]),
+        codes=np.frombuffer(row["codes"], dtype=np.int8).reshape(shape),
+        row_max=row_max,
+        row_sum=row_sum,
+        importance=importance,
+    )

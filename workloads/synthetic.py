@@ -4,12 +4,12 @@ A score of query row i and key j inside the text is
 
     s[i, j] = recency(j - i) + spread[i] (key[j] + wobble(j - i) cell[i, j])
 
-with ``recency`` and ``wobble`` step functions of the signed distance, ``key`` the attraction of a key to all rows, ``cell``
-what is left, both sinh-arcsinh distributed (Jones & Pewsey, Biometrika 2009: skew and tail apart from place and
-scale), and ``spread`` a log-normal factor that makes some rows peaked. The first and the last key are sinks with
-scores of their own, that follow the row's spread. Parameters are fitted head by head to score traces
-(``synthetic_fit``), at lengths a model reaches, and do not depend on length. Not modelled: topics (blocks of
-rows that prefer the same keys), correlation between heads, dependence on absolute position, values of K and V.
+with ``recency`` and ``wobble`` step functions of the signed distance, ``key`` the attraction of a key to all
+rows, ``cell`` what is left, both sinh-arcsinh distributed (Jones & Pewsey, Biometrika 2009: skew and tail apart
+from place and scale), and ``spread`` a log-normal factor that makes some rows peaked. The first and the last key
+are sinks with scores of their own, that follow the row's spread. Parameters are fitted head by head to score
+traces (``synthetic_fit``), at lengths a model reaches, and do not depend on length. Not modelled: topics (blocks
+of rows that prefer the same keys), correlation between heads, dependence on absolute position, values of K and V.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-ROOM = "workloads/synthetic"
+ROOM = "workloads/laws"
 # Lower ends of the distance steps, keys before the row; the same behind it, and zero between.
 DISTANCES = (1, 2, 3, 4, 6, 9, 17, 33, 65)
 STEPS = 2 * len(DISTANCES) + 1
@@ -60,7 +60,9 @@ class HeadLaw(spec.Spec):
     first: Sink
     last: Sink
     recency: list[float] = Field(min_length=STEPS, max_length=STEPS)
-    wobble: list[float] = Field(min_length=STEPS, max_length=STEPS, description="factors of the cells' deviation")
+    wobble: list[float] = Field(
+        min_length=STEPS, max_length=STEPS, description="factors of the cells' deviation"
+    )
     key: Shape
     cell: Shape
     spread: float = Field(ge=0, description="deviation of the logarithm of a row's spread")
@@ -72,7 +74,7 @@ class Agreement(spec.Spec):
     real_mean: float
     synthetic_mean: float
     distance: float = Field(description="Kolmogorov-Smirnov distance of the two distributions over rows")
-    noise_distance: float = Field(description="the same for scores of random Q and K of unit variance")
+    noise_distance: float = Field(description="the same for standard normal scores")
     head_correlation: float = Field(description="of the means of the heads, real against synthetic")
 
 
@@ -102,8 +104,8 @@ def synthetic_scores(
 ) -> Floats:
     """Scores (rows, keys) of a text of ``length`` tokens, natural logits; the same seed gives the same bits.
 
-    ``rows`` chooses query rows (default all); their scores do not depend on which others are chosen only if
-    the choice is the same. Give ``seed`` as (seed, layer, head) to draw heads independently.
+    ``rows`` chooses query rows (default all); another choice draws other scores. Give ``seed`` as (seed,
+    layer, head) to draw heads independently.
 
     Raises
     ------
@@ -134,7 +136,8 @@ def distance_steps(rows: npt.NDArray[np.int64], length: int) -> npt.NDArray[np.i
     """Number of the distance step of every pair of the rows with a key, shape (rows, keys)."""
     distance = np.arange(length)[None, :] - rows[:, None]
     outward = np.searchsorted(DISTANCES, np.abs(distance), side="right")
-    return len(DISTANCES) + np.sign(distance) * outward
+    steps: npt.NDArray[np.int64] = len(DISTANCES) + np.sign(distance) * outward
+    return steps
 
 
 def sinh_arcsinh(normal: Floats, skew: float, tail: float) -> Floats:

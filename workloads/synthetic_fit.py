@@ -1,10 +1,10 @@
 """Fit the laws of synthetic scores to score traces, and compare them on traces held out of the fit.
 
-``python -m dse.workloads.synthetic_fit FILE`` makes ``workloads/synthetic/minilm.yaml`` again; numpy suffices.
+``python -m dse.workloads.synthetic_fit FILE`` makes ``workloads/laws/minilm.yaml`` again; numpy suffices.
 The scores of a head between keys inside the text are split by alternating means into rows, recency and keys;
-spread, shapes and sinks follow from what is left. Compared, row by row over all
-heads: entropy over its maximum, mass of the eighth of the keys with the largest probabilities, mass of the two
-sinks, mass of the keys at most 4 away.
+spread, shapes and sinks follow from what is left. Compared, row by row over all heads: entropy over its
+maximum, mass of the eighth of the keys with the largest probabilities, mass of the two sinks, mass of the keys
+at most 4 away; and head by head how far importance is concentrated.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ SEED = 20240607
 ROUNDS = 5
 NEAR = 4
 TOP_SHARE = 8
+IMPORTANCE = "importance_top_quarter"
 _QUANTILES = np.array([0.002, 0.01, 0.05, 0.15, 0.3, 0.5, 0.7, 0.85, 0.95, 0.99, 0.998])
 _SKEWS = np.linspace(-1.2, 1.2, 49)
 _TAILS = np.linspace(0.5, 1.5, 41)
@@ -205,26 +206,45 @@ def row_statistics(scores: Floats, rows: Sequence[int]) -> dict[str, Floats]:
 
 
 def compare(laws: Mapping[str, HeadLaw], trace: ScoreTrace, seed: int = SEED) -> dict[str, Agreement]:
-    """Each statistic on the rows of a trace, against synthetic rows at the same places."""
-    real, synthetic, noise = [], [], []
+    """Each statistic of a trace, against synthetic scores and against noise, at the same places.
+
+    Besides those of the kept rows: the share of a head's importance (its column sums over all rows) in the
+    quarter of the keys that have most.
+    """
+    real, made, noise = [], [], []
     for head in trace.heads:
         law, key = laws[head_name(head.layer, head.head)], (seed, head.layer, head.head)
-        real.append(row_statistics(head.scores(), trace.rows))
-        synthetic.append(row_statistics(synthetic_scores(law, trace.length, key, trace.rows), trace.rows))
-        flat = np.random.default_rng(key).standard_normal((len(trace.rows), trace.length))
-        noise.append(row_statistics(flat, trace.rows))
-    return {name: _agreement(*([one[name] for one in side] for side in (real, synthetic, noise))) for name in real[0]}
+        flat = np.random.default_rng(key).standard_normal((trace.length, trace.length))
+        concentrated = {IMPORTANCE: _top_quarter(head.importance.astype(np.float64))}
+        real.append(row_statistics(head.scores(), trace.rows) | concentrated)
+        made.append(_statistics(synthetic_scores(law, trace.length, key), trace.rows))
+        noise.append(_statistics(flat, trace.rows))
+    return {
+        name: _agreement(*([one[name] for one in side] for side in (real, made, noise))) for name in real[0]
+    }
 
 
-def _agreement(real: list[Floats], synthetic: list[Floats], noise: list[Floats]) -> Agreement:
-    means = [np.array([one.mean() for one in side]) for side in (real, synthetic)]
-    pooled = [np.concatenate(side) for side in (real, synthetic, noise)]
+def _statistics(scores: Floats, rows: Sequence[int]) -> dict[str, Floats]:
+    """Statistics of the rows given, and the concentration of importance over all rows."""
+    weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+    importance = (weights / weights.sum(axis=1, keepdims=True)).sum(axis=0)
+    return row_statistics(scores[list(rows)], rows) | {IMPORTANCE: _top_quarter(importance)}
+
+
+def _top_quarter(importance: Floats) -> Floats:
+    top = np.sort(importance)[-max(1, importance.size // 4) :]
+    return np.array([top.sum() / importance.sum()])
+
+
+def _agreement(real: list[Floats], made: list[Floats], noise: list[Floats]) -> Agreement:
+    means = [np.array([one.mean() for one in side]) for side in (real, made)]
+    pooled = [np.concatenate(side) for side in (real, made, noise)]
     return Agreement(
         real_mean=_rounded(pooled[0].mean()),
         synthetic_mean=_rounded(pooled[1].mean()),
         distance=_rounded(distance(pooled[0], pooled[1])),
         noise_distance=_rounded(distance(pooled[0], pooled[2])),
-        head_correlation=_rounded(np.corrcoef(*means)[0, 1]),
+        head_correlation=_rounded(np.corrcoef(means[0], means[1])[0, 1]),
     )
 
 

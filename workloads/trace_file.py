@@ -58,6 +58,13 @@ def write_trace(trace: Trace, path: str | Path) -> None:
 
 
 def write_table(table: pa.Table, path: Path) -> None:
+    """Write a table atomically, without a time stamp.
+
+    Raises
+    ------
+    TraceError
+        If the folder cannot be written.
+    """
     import pyarrow.parquet as pq
 
     try:

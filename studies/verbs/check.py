@@ -24,9 +24,12 @@ if TYPE_CHECKING:
     from dse.simulator.mapping import MappingFile
 
 _COMMON = {"extends", "title", "summary", "source", "notes", "assumes"}
-_ROOMS = {shelf.kind: shelf.room for shelf in listing.SHELVES.values()} | dict.fromkeys(
-    ("sram", "technology"), "arch/tables"
-)
+_ROOMS = {shelf.kind: shelf.room for shelf in listing.SHELVES.values()} | {
+    "sram": "arch/tables",
+    "technology": "arch/tables",
+    "passage": "workloads/texts",
+    "laws": "workloads/laws",
+}
 TRACE = ".parquet"
 
 
@@ -349,5 +352,7 @@ CHECKS: dict[str, Callable[[Path], str]] = {
     "study": _study,
     "sram": _by_schema("sram"),
     "technology": _by_schema("technology"),
+    "passage": _by_schema("passage"),
+    "laws": _by_schema("laws"),
     "trace": _trace,
 }

@@ -25,6 +25,8 @@ SCHEMAS = {
     "study": ("dse.studies.study_file", "StudyFile"),
     "sram": ("dse.arch.tables.sram", "SramFile"),
     "technology": ("dse.simulator.technology", "TechnologyFile"),
+    "passage": ("dse.workloads.passage", "Passage"),
+    "laws": ("dse.workloads.synthetic", "SyntheticFile"),
 }
 TOGETHER = {"workload": ("model", "cascade")}
 _DEFINITIONS = "#/$defs/"
