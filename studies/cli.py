@@ -45,6 +45,8 @@ SCHEMAS = (
     "study",
     "sram",
     "technology",
+    "passage",
+    "laws",
 )
 
 app = typer.Typer(
