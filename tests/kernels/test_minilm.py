@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dse import spec
 from dse.errors import MissingDependencyError, WorkloadError
 from dse.workloads.keep import keep_lists, linear_ratios
+from dse.workloads.model import ModelFile
 from dse.workloads.passage import load_passage
 from dse.workloads.score_trace import LARGEST_CODE, load_scores
 
@@ -85,6 +87,14 @@ def test_embeddings_tell_meanings_apart(encoder: minilm.Encoder) -> None:
     )
     assert float(dog @ puppy) > 3 * float(dog @ market)
     assert float(dog @ dog) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_the_shipped_model_has_the_shape_of_the_weights(encoder: minilm.Encoder) -> None:
+    file = spec.load("minilm_l6", ModelFile, "workloads/models")
+    wide = encoder.weights["encoder.layer.0.intermediate.dense.weight"]
+    assert tuple(wide.shape) == (file.ffn_dim, file.model_dim)
+    assert (encoder.layers, encoder.head_count) == (file.layers, file.heads)
+    assert encoder.heads(0, encoder.start((101, 102)))[0].shape[-1] == file.score_dim
 
 
 def test_texts_are_cut_to_tokens_with_both_ends(encoder: minilm.Encoder) -> None:
