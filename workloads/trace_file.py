@@ -150,7 +150,7 @@ def _open(path: Path, place: Place) -> tuple[pa.Table, dict[str, Any]]:
         # Unlike read_table, this does not load pandas.
         with pq.ParquetFile(path) as file:
             table = file.read()
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         detail = str(error).splitlines()[0]
         raise TraceError(Problem(f"not a readable parquet file ({detail})", place)) from None
     raw = (table.schema.metadata or {}).get(METADATA_KEY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -95,7 +96,7 @@ def test_all_errors_of_all_files_come_together(folder: Path) -> None:
     (folder / "good.yaml").write_text("extends: bert\nsource: here\nlayers: 2\n")
     ran = dse("check", *(f"{name}.yaml" for name in BROKEN), "good.yaml", "nowhere.yaml")
     assert ran.code == 2
-    assert ran.out == "ok  good.yaml  model, family softmax of 7 shipped cascades\n"
+    assert re.fullmatch(r"ok  good.yaml  model, family softmax of \d+ shipped cascades\n", ran.out)
     assert all(said in ran.err for _, said in BROKEN.values())
     assert "error: no file nowhere.yaml here, and nothing of that name is shipped" in ran.err
     assert dse("check", ".").err.count("error: ") == ran.err.count("error: ") - 1

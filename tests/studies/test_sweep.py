@@ -147,9 +147,10 @@ def test_content_depends_on_what_is_swept(file: Path) -> None:
 
 
 def started(file: Path, out: Path) -> subprocess.Popen[bytes]:
-    """A sweep of many small batches in a process of its own."""
+    """A sweep of many small and slow batches in a process of its own."""
     code = (
-        "import sys\nfrom dse.studies import sweep\nsweep.BATCH_POINTS = 1\n"
+        "import sys, time\nfrom dse.studies import sweep\nsweep.BATCH_POINTS = 1\nfast = sweep.batch_frames\n"
+        "sweep.batch_frames = lambda *given: (time.sleep(0.1), fast(*given))[1]\n"
         "from dse.studies.cli import main\nsys.argv = ['dse', *sys.argv[1:]]\nmain()\n"
     )
     command = [sys.executable, "-c", code, "sweep", str(file), "--out", str(out), "--no-plots"]
