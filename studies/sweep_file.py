@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
@@ -168,7 +169,7 @@ def _values(axes: Axes, name: str) -> list[str]:
 
 
 def _request(values: Mapping[str, str]) -> Request:
-    traced = room_of(values["workload"]) == TRACES
+    traced = _is_trace(values["workload"])
     parameters = {k: v for k, v in values.items() if k not in REQUEST_AXES and is_parameter(k)}
     overrides = {k: v for k, v in values.items() if k not in REQUEST_AXES and not is_parameter(k)}
     return Request(
@@ -180,6 +181,12 @@ def _request(values: Mapping[str, str]) -> Request:
         mapper=values.get("mapper", DEFAULT),
         mapping=values.get("mapping"),
     )
+
+
+@cache
+def _is_trace(workload: str) -> bool:
+    """Whether a workload is a trace, looked up once for each name."""
+    return room_of(workload) == TRACES
 
 
 def _check(axes: Axes, names: Sequence[str]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import TYPE_CHECKING
+from concurrent.futures import ProcessPoolExecutor
+from typing import TYPE_CHECKING, TypeAlias
 
 from dse import spec
 from dse.arch.machine import ROOM as MACHINES
@@ -16,7 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    import pandas as pd
+
 WIDTHS = {"column": 3.5, "page": 7.0}
+Task: TypeAlias = "tuple[str, str, pd.DataFrame, pd.DataFrame | None, Path, float, dict[str, str]]"
 
 
 def plot(results: Path, kinds: list[str], out: Path | None, width: str) -> None:
@@ -54,17 +59,37 @@ def draw_parts(
     rows, details, meta = read(results)
     given = meta.get("figures")
     wanted: dict[str, list[str]] = given if isinstance(given, dict) else {}
-    found: list[Path] = []
-    omitted: dict[str, str] = {}
+    tasks: list[Task] = []
     for part in rows["part"].unique():
         mine = rows[rows["part"] == part]
         ledger = None if details is None else details[details["point"].isin(mine["point"])]
-        for kind in kinds or wanted.get(part) or KINDS:
-            try:
-                found += draw(kind, mine, ledger, folder / part, width, titles(mine))
-            except ConfigError as error:
-                omitted[f"{part} {kind}".strip()] = str(error)
+        labels = titles(mine)
+        chosen = kinds or wanted.get(part) or KINDS
+        tasks += [(part, kind, mine, ledger, folder / part, width, labels) for kind in chosen]
+    found: list[Path] = []
+    omitted: dict[str, str] = {}
+    for (part, kind, *_), (paths, why) in zip(tasks, _all_drawn(tasks), strict=True):
+        found += paths
+        if why:
+            omitted[f"{part} {kind}".strip()] = why
     return found, omitted
+
+
+def _all_drawn(tasks: Sequence[Task]) -> list[tuple[list[Path], str]]:
+    """Figures of all tasks, on two processes where there is more than one of each."""
+    if len(tasks) < 2 or (os.cpu_count() or 1) < 2:
+        return [_drawn(task) for task in tasks]
+    with ProcessPoolExecutor(2) as pool:
+        return list(pool.map(_drawn, tasks))
+
+
+def _drawn(task: Task) -> tuple[list[Path], str]:
+    """Files of one figure, or why it cannot be drawn."""
+    _, kind, rows, details, folder, width, labels = task
+    try:
+        return draw(kind, rows, details, folder, width, labels), ""
+    except ConfigError as error:
+        return [], str(error)
 
 
 def titles(rows: object) -> dict[str, str]:
