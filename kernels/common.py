@@ -92,8 +92,11 @@ def attention_inputs(parameters: Mapping[str, Value], seed: int) -> dict[str, to
 
 
 def check_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, tiles: tuple[int, int]) -> None:
-    """Raise WorkloadError naming every shape, head ratio or tile size that softmax attention cannot have."""
-    flash_forward._check_shapes(q, k, v, tiles)
+    """Raise WorkloadError naming every shape, head ratio or tile size that softmax attention cannot have.
+
+    Keys and values must have the same heads: only ``flash_forward`` takes others.
+    """
+    flash_forward._check_shapes(q, k, v, tiles, same_heads=True)
 
 
 def check_index(

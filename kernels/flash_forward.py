@@ -2,9 +2,10 @@
 """Flash-attention forward in Triton: one pass over the keys, running maximum and sums, exp2 form.
 
 Modelled: fp16, bf16 (on a GPU only) and fp32 operands with fp32 accumulation, causal masks aligned to the
-last key, grouped and multi-query heads, value depth that differs from score depth, per-sequence lengths,
-log-sum-exp output. Key tiles above the causal diagonal are skipped by the loop bounds; key tiles that need no
-mask run in a loop of their own. Not modelled: dropout, bias, paged keys, split keys, backward.
+last key, grouped and multi-query heads, value heads and value depth that differ from those of the keys,
+lengths of each sequence or of each head of it, log-sum-exp output. Key tiles above the causal diagonal are
+skipped by the loop bounds; key tiles that need no mask run in a loop of their own. Not modelled: dropout,
+bias, paged keys, split keys, backward.
 
 The same source runs on a CUDA GPU and, with TRITON_INTERPRET=1, in Triton's interpreter.
 """
@@ -186,8 +187,10 @@ def flash_forward_kernel(
     key_count: tl.tensor,
     scale_log2: tl.tensor,
     GROUP: tl.constexpr,
+    VALUE_GROUP: tl.constexpr,
     CAUSAL: tl.constexpr,
     RAGGED: tl.constexpr,
+    HEAD_LENGTHS: tl.constexpr,
     DEPTH: tl.constexpr,
     VALUE_DEPTH: tl.constexpr,
     BLOCK_M: tl.constexpr,
@@ -200,14 +203,17 @@ def flash_forward_kernel(
     head = tl.program_id(1).to(tl.int64)
     sequence = tl.program_id(2).to(tl.int64)
     if RAGGED:
-        query_count = tl.load(query_lengths + sequence)
-        key_count = tl.load(key_lengths + sequence)
+        place = sequence
+        if HEAD_LENGTHS:
+            place = sequence * tl.num_programs(1) + head
+        query_count = tl.load(query_lengths + place)
+        key_count = tl.load(key_lengths + place)
     rows = first_row + tl.arange(0, BLOCK_M)
     q_head = q + sequence * q_strides[0] + head * q_strides[1]
     q_tile = _load_rows(q_head, q_strides, rows, query_count, DEPTH, BLOCK_E, True)
     accumulator, row_max, row_sum = _attend(
         q_tile, k + sequence * k_strides[0] + (head // GROUP) * k_strides[1],
-        v + sequence * v_strides[0] + (head // GROUP) * v_strides[1], k_strides, v_strides, first_row,
+        v + sequence * v_strides[0] + (head // VALUE_GROUP) * v_strides[1], k_strides, v_strides, first_row,
         query_count, key_count, scale_log2, CAUSAL, DEPTH, VALUE_DEPTH, BLOCK_M, BLOCK_N, BLOCK_E, BLOCK_F,
     )  # fmt: skip
     # Rows without a visible key give zeros and a log-sum-exp of -inf.
@@ -222,43 +228,53 @@ def flash_forward_kernel(
 def make_inputs(parameters: Mapping[str, Value], seed: int) -> dict[str, Any]:
     """Keyword arguments of :func:`flash_forward` for the parameters of ``flash_forward.yaml``, on the CPU.
 
-    Q, K and V are standard normal, drawn in this order from one generator seeded with ``seed``.
+    Q, K and V are standard normal, drawn in this order from one generator seeded with ``seed``. As many lengths
+    as sequences are theirs; as many as sequences times heads are those of each head, sequence by sequence.
     """
     values = {key: int(value) for key, value in parameters.items() if isinstance(value, int)}
     generator = torch.Generator().manual_seed(seed)
     dtype = PRECISIONS[str(parameters["precision"])]
-    batch, kv_heads, keys = values["batch"], values["kv_heads"], values["sequence"]
+    batch, heads, keys = values["batch"], values["heads"], values["sequence"]
     shapes = {
-        "q": (batch, values["heads"], values["queries"], values["head_dim"]),
-        "k": (batch, kv_heads, keys, values["head_dim"]),
-        "v": (batch, kv_heads, keys, values["value_dim"]),
+        "q": (batch, heads, values["queries"], values["head_dim"]),
+        "k": (batch, values["kv_heads"], keys, values["head_dim"]),
+        "v": (batch, values["value_heads"], keys, values["value_dim"]),
     }
     inputs: dict[str, Any] = {
         name: torch.randn(shape, generator=generator).to(dtype) for name, shape in shapes.items()
     }
-    query_lengths, key_lengths = parameters["query_lengths"], parameters["key_lengths"]
-    if query_lengths or key_lengths:
-        inputs["query_lengths"] = torch.tensor(
-            query_lengths or [values["queries"]] * batch, dtype=torch.int32
-        )
-        inputs["key_lengths"] = torch.tensor(key_lengths or [keys] * batch, dtype=torch.int32)
+    padded = {"query_lengths": values["queries"], "key_lengths": keys}
+    if any(parameters[name] for name in padded):
+        for name, size in padded.items():
+            lengths = torch.tensor(parameters[name] or [size] * batch, dtype=torch.int32)
+            each_head = heads > 1 and lengths.numel() == batch * heads
+            inputs[name] = lengths.reshape(batch, heads) if each_head else lengths
     tiles = {name: values[name] for name in ("tile_queries", "tile_keys")}
     return inputs | tiles | {"causal": bool(parameters["causal"])}
 
 
-def _check_shapes(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, tiles: tuple[int, int]) -> None:
-    """Raise WorkloadError naming every shape, head ratio or tile size the kernel cannot run."""
+def _check_shapes(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, tiles: tuple[int, int], same_heads: bool = False
+) -> None:
+    """Raise WorkloadError naming every shape, head ratio or tile size the kernel cannot run.
+
+    ``same_heads``: the values must have the heads of the keys.
+    """
     problems = []
     if {q.dim(), k.dim(), v.dim()} != {4}:
         raise WorkloadError("q, k and v must have 4 dimensions: batch, heads, rows, depth")
     if q.shape[3] != k.shape[3]:
         problems.append(f"q has depth {q.shape[3]}, k has {k.shape[3]}: score depths must agree")
-    if k.shape[:3] != v.shape[:3]:
-        problems.append(f"k is {tuple(k.shape)}, v is {tuple(v.shape)}: batch, heads and keys must agree")
+    alike = {"batch": 0, "heads": 1, "keys": 2} if same_heads else {"batch": 0, "keys": 2}
+    if any(k.shape[axis] != v.shape[axis] for axis in alike.values()):
+        names = ", ".join(alike)
+        problems.append(f"k is {tuple(k.shape)}, v is {tuple(v.shape)}: their {names} must agree")
     if q.shape[0] != k.shape[0] or q.shape[1] % max(1, k.shape[1]):
         problems.append(
             f"q is {tuple(q.shape)}, k is {tuple(k.shape)}: same batch, heads a multiple of kv heads"
         )
+    if q.shape[1] % max(1, v.shape[1]):
+        problems.append(f"{q.shape[1]} heads cannot share {v.shape[1]} value heads evenly")
     if any(size == 0 for tensor in (q, k, v) for size in tensor.shape):
         problems.append("q, k and v must not be empty")
     if len({q.dtype, k.dtype, v.dtype}) > 1:
@@ -270,18 +286,29 @@ def _check_shapes(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, tiles: tupl
 
 
 def _check_lengths(
-    lengths: Mapping[str, tuple[torch.Tensor | None, int]], batch: int
-) -> list[torch.Tensor | None]:
-    """Give back both length tensors or neither; raise WorkloadError unless each fits its padded size."""
-    tensors = [tensor for tensor, _ in lengths.values()]
-    if all(tensor is None for tensor in tensors):
-        return tensors
+    lengths: Mapping[str, tuple[torch.Tensor | None, int]], batch: int, heads: int
+) -> list[torch.Tensor]:
+    """Both length tensors, contiguous and of one shape, or none of them.
+
+    Raises WorkloadError unless each holds a length for every sequence, or every head of every sequence, within
+    its padded size.
+    """
+    given = {name: tensor for name, (tensor, _) in lengths.items() if tensor is not None}
+    if not given:
+        return []
     for name, (tensor, padded) in lengths.items():
         if tensor is None:
             raise WorkloadError(f"{name} is missing: give query_lengths and key_lengths together")
-        if tensor.shape != (batch,) or int(tensor.min()) < 0 or int(tensor.max()) > padded:
-            raise WorkloadError(f"{name} must hold {batch} lengths from 0 to {padded}, not {tensor.tolist()}")
-    return tensors
+        fits = tuple(tensor.shape) in ((batch,), (batch, heads))
+        if not fits or int(tensor.min()) < 0 or int(tensor.max()) > padded:
+            raise WorkloadError(
+                f"{name} must hold {batch} lengths from 0 to {padded}, or {heads} for each of {batch} sequences, "
+                f"not {tensor.tolist()}"
+            )
+    if any(tensor.dim() == 2 for tensor in given.values()):
+        each = [t if t.dim() == 2 else t[:, None].expand(batch, heads) for t in given.values()]
+        return [tensor.contiguous() for tensor in each]
+    return [tensor.contiguous() for tensor in given.values()]
 
 
 def flash_forward(
@@ -296,8 +323,10 @@ def flash_forward(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Softmax attention over ``(batch, heads, rows, depth)`` tensors and its natural log-sum-exp.
 
-    Scores are scaled by ``1 / sqrt(depth)``; a causal mask lets the last query see the last key. Rows at and
-    beyond a sequence's query length, and rows that see no key, hold zeros and a log-sum-exp of -inf.
+    Scores are scaled by ``1 / sqrt(depth)``; a causal mask lets the last query see the last key. Keys and values
+    may have fewer heads than queries, and each their own number: every one serves equally many query heads in a
+    row. Lengths are ``(batch,)``, or ``(batch, heads)`` by query head. Rows at and beyond their query length, and
+    rows that see no key, hold zeros and a log-sum-exp of -inf.
 
     Returns
     -------
@@ -319,13 +348,14 @@ def flash_forward(
     batch, heads, queries, depth = q.shape
     keys, value_depth = v.shape[2:]
     lengths = {"query_lengths": (query_lengths, queries), "key_lengths": (key_lengths, keys)}
-    length_tensors = _check_lengths(lengths, batch)
+    length_tensors = _check_lengths(lengths, batch, heads)
     o = torch.zeros(batch, heads, queries, value_depth, dtype=q.dtype, device=q.device)
     lse = torch.full((batch, heads, queries), float("-inf"), device=q.device)
     flash_forward_kernel[(triton.cdiv(queries, tile_queries), heads, batch)](
-        q, k, v, o, lse, *length_tensors,
+        q, k, v, o, lse, *(length_tensors or (None, None)),
         q.stride(), k.stride(), v.stride(), o.stride(), lse.stride(), queries, keys, depth**-0.5 * LOG2_E,
-        GROUP=heads // k.shape[1], CAUSAL=causal, RAGGED=query_lengths is not None,
+        GROUP=heads // k.shape[1], VALUE_GROUP=heads // v.shape[1], CAUSAL=causal, RAGGED=bool(length_tensors),
+        HEAD_LENGTHS=any(tensor.dim() == 2 for tensor in length_tensors),
         DEPTH=depth, VALUE_DEPTH=value_depth, BLOCK_M=tile_queries, BLOCK_N=tile_keys,
         BLOCK_E=max(SMALLEST_DOT, triton.next_power_of_2(depth)),
         BLOCK_F=max(SMALLEST_DOT, triton.next_power_of_2(value_depth)),

@@ -12,14 +12,16 @@ import torch
 def _visible(
     queries: int, keys: int, causal: bool, query_lengths: torch.Tensor, key_lengths: torch.Tensor
 ) -> torch.Tensor:
-    """Boolean ``(batch, 1, queries, keys)``: which key each query row sees."""
-    rows = torch.arange(queries)[None, :, None]
-    columns = torch.arange(keys)[None, None, :]
-    row_end, column_end = query_lengths[:, None, None], key_lengths[:, None, None]
+    """Boolean ``(batch, 1 or heads, queries, keys)``: which key each query row sees."""
+    rows, columns = torch.arange(queries)[:, None], torch.arange(keys)
+    row_end, column_end = (
+        (lengths if lengths.dim() == 2 else lengths[:, None])[..., None, None]
+        for lengths in (query_lengths, key_lengths)
+    )
     seen = (rows < row_end) & (columns < column_end)
     if causal:
         seen = seen & (columns <= rows + (column_end - row_end))
-    return seen[:, None]
+    return seen
 
 
 def flash_forward_naive(
@@ -32,13 +34,16 @@ def flash_forward_naive(
     tile_queries: int = 0,
     tile_keys: int = 0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Output and natural log-sum-exp in fp64, on the CPU; ``tile_queries`` and ``tile_keys`` are ignored."""
+    """Output and natural log-sum-exp in fp64, on the CPU; ``tile_queries`` and ``tile_keys`` are ignored.
+
+    Heads of keys and of values repeat for the query heads that share them; lengths are ``(batch,)`` or
+    ``(batch, heads)``.
+    """
     del tile_queries, tile_keys
     batch, heads, queries, depth = q.shape
     keys = k.shape[2]
-    group = heads // k.shape[1]
     q, k, v = q.cpu().double(), k.cpu().double(), v.cpu().double()
-    k, v = k.repeat_interleave(group, dim=1), v.repeat_interleave(group, dim=1)
+    k, v = (tensor.repeat_interleave(heads // tensor.shape[1], dim=1) for tensor in (k, v))
     row_end = torch.full((batch,), queries) if query_lengths is None else query_lengths.cpu()
     column_end = torch.full((batch,), keys) if key_lengths is None else key_lengths.cpu()
     seen = _visible(queries, keys, causal, row_end, column_end)

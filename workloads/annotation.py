@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from dse import spec as files
 from dse.errors import ConfigError, Problem, nearest
-from dse.workloads.parameters import Parameter, resolve, wrong_defaults
+from dse.workloads.parameters import Parameter, resolve, with_value, wrong_defaults
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -232,7 +232,7 @@ class Annotation(files.Spec):
         yield from wrong_defaults(self.parameters)
 
     def _references(self) -> Iterator[tuple[str, str, str, Collection[str]]]:
-        own = [name for name, parameter in self.parameters.items() if parameter.like is None]
+        own = with_value(self.parameters)
         for name, parameter in self.parameters.items():
             if parameter.like is not None:
                 yield f"parameters.{name}.like", "parameter with its own value", parameter.like, own

@@ -56,7 +56,7 @@ class LiftedTrace:
     precisions
         Element type of the cascade's inputs, outputs and matrix products' operands and results.
     query_lengths, key_lengths
-        Rows and keys in use of each sequence; empty if all are full.
+        Rows and keys in use of each sequence, or of each head of each sequence; empty if all are full.
     executed_pairs, useful_pairs
         Query-key pairs computed by the scoring launch, and those its mask leaves; their quotient is the
         density of the work done. 0 for a kernel without scores.

@@ -84,6 +84,15 @@ def resolve(parameters: Mapping[str, Parameter], given: Mapping[str, object]) ->
     return values
 
 
+def with_value(parameters: Mapping[str, Parameter]) -> list[str]:
+    """Parameters whose value is their own or, by ``like`` over any number of others, that of one that has one."""
+    found = [name for name, parameter in parameters.items() if parameter.like is None]
+    # The list grows while it is read: what is like a found parameter is found.
+    for name in found:
+        found += [other for other, parameter in parameters.items() if parameter.like == name]
+    return found
+
+
 def wrong_defaults(parameters: Mapping[str, Parameter]) -> Iterator[tuple[str, str]]:
     """Dotted path and fault of every default that is not of its parameter's kind."""
     for name, parameter in parameters.items():

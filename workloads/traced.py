@@ -1,8 +1,8 @@
 """A workload from a trace: what a kernel that ran computed, checked against its cascade, ready for any machine.
 
 Modelled: rank sizes, head structure, precision and mask as they ran. Not modelled: the kernel's own tiles, which are
-those of the machine it ran on. Refused: sequences of different lengths in one launch, and pairs chosen by a list or
-by values.
+those of the machine it ran on. Refused: sequences or heads of different lengths in one launch, values with other
+heads than keys, and pairs chosen by a list or by values.
 """
 
 from __future__ import annotations
@@ -71,10 +71,20 @@ def _sizes(lifted: LiftedTrace, annotation: Annotation) -> dict[str, int]:
     missing = [rank for rank in ("p", "m", "e", "f") if rank not in ranks]
     ragged = {*lifted.query_lengths} - {ranks.get("p")} or {*lifted.key_lengths} - {ranks.get("m")}
     if missing or ragged:
-        why = f"has no rank {', '.join(missing)}" if missing else "mixes sequences of different lengths"
+        why = (
+            f"has no rank {', '.join(missing)}"
+            if missing
+            else "mixes sequences or heads of different lengths"
+        )
         raise WorkloadError(f"the trace of {lifted.kernel} {why}: machines run attention of queries to keys")
     own = {rank: ranks[rank] for rank in ("p", "m", "e", "f")} | {"b": ranks.get("b", 1)}
     kv_heads = ranks.get("g", ranks.get("h", 1))
+    value_heads = ranks.get("gv", kv_heads)
+    if value_heads != kv_heads:
+        raise WorkloadError(
+            f"the trace of {lifted.kernel} has {kv_heads} key heads and {value_heads} value heads: "
+            "machines run attention whose keys and values have the same heads"
+        )
     outer = annotation.launches[annotation.scoring].outer or annotation.outer
     if "h" in outer or "g" not in ranks:
         return own | {"h": kv_heads, "g": ranks.get("h", kv_heads) // kv_heads}

@@ -47,6 +47,7 @@ CASES: dict[str, dict[str, object]] = {
     "ragged edges and two tile sizes": {"sequence": 330, "queries": 250, "causal": True, "tile_keys": 32},
     "long tiles of queries": {"sequence": 200, "causal": True, "tile_queries": 32},
     "groups and sequences": {"sequence": 60, "heads": 8, "kv_heads": 2, "batch": 2, "head_dim": 20},
+    "value heads": {"sequence": 60, "heads": 6, "kv_heads": 2, "value_heads": 3, "head_dim": 20},
     "one program": {"sequence": 200, "queries": 1, "heads": 1},
 }
 

@@ -60,6 +60,31 @@ def test_grouped_heads_share_the_unique_bytes_of_keys() -> None:
     assert total.unique_read_bytes["k"] == 2 * 64 * 16 * 4
 
 
+@pytest.mark.parametrize("value_heads", [1, 4])
+def test_values_have_heads_of_their_own(value_heads: int) -> None:
+    given = {"sequence": 64, "heads": 4, "kv_heads": 2, "head_dim": 16, "precision": "fp32"}
+    lifted = lift(trace_kernel("flash_forward", given | {"value_heads": value_heads}), ANNOTATION, CASCADE)
+    assert (lifted.ranks["g"], lifted.ranks["gv"]) == (2, value_heads)
+    assert lifted.unique_read_bytes["K"] == 2 * 64 * 16 * 4
+    assert lifted.unique_read_bytes["V"] == value_heads * 64 * 16 * 4
+    assert lifted.read_bytes["K"] == lifted.read_bytes["V"] == 4 * 64 * 16 * 4
+
+
+def test_heads_of_different_lengths_share_the_longest() -> None:
+    """Two key heads serve lengths (40, 9) and (0, 33); the head of 64 keys has no query."""
+    given = {"sequence": 64, "queries": 48, "heads": 4, "kv_heads": 2, "value_heads": 4, "head_dim": 16}
+    lengths = {"query_lengths": (48, 20, 0, 1), "key_lengths": (40, 9, 64, 33)}
+    tiles = {"tile_queries": 16, "tile_keys": 16}
+    lifted = lift(trace_kernel("flash_forward", given | lengths | tiles), ANNOTATION, CASCADE)
+    assert (lifted.query_lengths, lifted.key_lengths) == (lengths["query_lengths"], lengths["key_lengths"])
+    assert lifted.useful_pairs == 48 * 40 + 20 * 9 + 1 * 33
+    assert lifted.executed_pairs == 16 * 16 * (3 * 3 + 2 * 1 + 1 * 3)
+    assert lifted.unique_read_bytes["K"] == (40 + 33) * 16 * 2
+    assert lifted.unique_read_bytes["V"] == (40 + 9 + 33) * 16 * 2
+    assert lifted.read_bytes["K"] == (3 * 40 + 2 * 9 + 33) * 16 * 2
+    assert lifted.unique_read_bytes["Q"] == lifted.read_bytes["Q"] == (48 + 20 + 1) * 16 * 2
+
+
 def test_padding_is_executed_but_not_useful() -> None:
     """One query in a tile of 64, depths 40 and 24 in tiles of 64 and 32, 100 keys in two tiles of 64."""
     given = {"sequence": 100, "queries": 1, "heads": 1, "head_dim": 40, "value_dim": 24}
@@ -88,13 +113,14 @@ def test_padding_is_executed_but_not_useful() -> None:
     st.data(),
 )
 def test_every_trace_lifts(given: dict[str, object], data: st.DataObject) -> None:
-    """Ragged batches included: all checks hold, and the tiles add up."""
+    """Ragged batches and heads included: all checks hold, and the tiles add up."""
     level, shape = str(given["level"]), {key: value for key, value in given.items() if key != "level"}
     if data.draw(st.booleans()):
         for name, padded in (("query_lengths", "queries"), ("key_lengths", "sequence")):
-            size = int(str(shape[padded]))
-            shape[name] = tuple(data.draw(st.lists(st.integers(0, size), min_size=2, max_size=2)))
-    trace = trace_kernel("flash_forward", shape | {"batch": 2, "heads": 2, "kv_heads": 1}, 0, level)
+            size, count = int(str(shape[padded])), data.draw(st.sampled_from([2, 4]))
+            shape[name] = tuple(data.draw(st.lists(st.integers(0, size), min_size=count, max_size=count)))
+    shape |= {"batch": 2, "heads": 2, "kv_heads": 1, "value_heads": data.draw(st.sampled_from([1, 2]))}
+    trace = trace_kernel("flash_forward", shape, 0, level)
     lifted = lift(trace, ANNOTATION, CASCADE)
     rows = ceil(lifted.ranks["p"] / lifted.tiles["p"])
     keys = ceil(lifted.ranks["m"] / lifted.tiles["m0"])

@@ -95,7 +95,7 @@ def test_a_parameter_without_default_must_be_given() -> None:
             "kv_heads: {like: head",
             "parameters.kv_heads.like: there is no parameter with",
         ),
-        ("value_dim: {like: head_dim", "value_dim: {like: queries", "with its own value 'queries'"),
+        ("value_dim: {like: head_dim", "value_dim: {like: value_dim", "with its own value 'value_dim'"),
         ("m: sequence", "m: sequenc", "ranks.m: there is no parameter 'sequenc'; did you mean 'sequence'?"),
         (
             "k: {tensor: K, ranks: [b, g, m, e]}",

@@ -27,7 +27,7 @@ def test_facts_of_the_committed_causal_trace() -> None:
     lifted = lift(CAUSAL, ANNOTATION, CASCADE)
     pairs = 4 * 1024 * 1025 // 2
     assert (lifted.kernel, lifted.cascade, lifted.family) == ("flash_forward", "softmax_flash", "softmax")
-    assert lifted.ranks == {"b": 1, "h": 4, "g": 4, "p": 1024, "m": 1024, "e": 64, "f": 64}
+    assert lifted.ranks == {"b": 1, "h": 4, "g": 4, "gv": 4, "p": 1024, "m": 1024, "e": 64, "f": 64}
     assert lifted.shape["sequence"] == lifted.shape["queries"] == 1024
     assert lifted.tiles == {"p": 64, "m0": 64, "e": 64, "f": 64}
     assert lifted.causal is True
