@@ -170,6 +170,21 @@ def _attend(
 
 
 @triton.jit
+def _load_lengths(
+    query_lengths: tl.tensor,
+    key_lengths: tl.tensor,
+    sequence: tl.tensor,
+    head: tl.tensor,
+    HEAD_LENGTHS: tl.constexpr,
+) -> tl.tuple:
+    """Query rows and keys in use of a sequence, or of one of its heads."""
+    place = sequence
+    if HEAD_LENGTHS:
+        place = sequence * tl.num_programs(1) + head
+    return tl.load(query_lengths + place), tl.load(key_lengths + place)
+
+
+@triton.jit
 def flash_forward_kernel(
     q: tl.tensor,
     k: tl.tensor,
@@ -203,11 +218,7 @@ def flash_forward_kernel(
     head = tl.program_id(1).to(tl.int64)
     sequence = tl.program_id(2).to(tl.int64)
     if RAGGED:
-        place = sequence
-        if HEAD_LENGTHS:
-            place = sequence * tl.num_programs(1) + head
-        query_count = tl.load(query_lengths + place)
-        key_count = tl.load(key_lengths + place)
+        query_count, key_count = _load_lengths(query_lengths, key_lengths, sequence, head, HEAD_LENGTHS)
     rows = first_row + tl.arange(0, BLOCK_M)
     q_head = q + sequence * q_strides[0] + head * q_strides[1]
     q_tile = _load_rows(q_head, q_strides, rows, query_count, DEPTH, BLOCK_E, True)

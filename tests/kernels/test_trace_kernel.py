@@ -74,8 +74,8 @@ def test_heads_of_different_lengths_share_the_longest() -> None:
     """Two key heads serve lengths (40, 9) and (0, 33); the head of 64 keys has no query."""
     given = {"sequence": 64, "queries": 48, "heads": 4, "kv_heads": 2, "value_heads": 4, "head_dim": 16}
     lengths = {"query_lengths": (48, 20, 0, 1), "key_lengths": (40, 9, 64, 33)}
-    tiles = {"tile_queries": 16, "tile_keys": 16}
-    lifted = lift(trace_kernel("flash_forward", given | lengths | tiles), ANNOTATION, CASCADE)
+    sizes = {"tile_queries": 16, "tile_keys": 16}
+    lifted = lift(trace_kernel("flash_forward", {**given, **lengths, **sizes}), ANNOTATION, CASCADE)
     assert (lifted.query_lengths, lifted.key_lengths) == (lengths["query_lengths"], lengths["key_lengths"])
     assert lifted.useful_pairs == 48 * 40 + 20 * 9 + 1 * 33
     assert lifted.executed_pairs == 16 * 16 * (3 * 3 + 2 * 1 + 1 * 3)
