@@ -1,9 +1,9 @@
 """Event simulation of units (simpy): servers, their ready queues, and who is served next.
 
 A unit serves the shortest step first, then the oldest tile (lowest iteration), then the step that has been
-ready for longest, then program order. All events of an instant are processed before any unit picks, and no
-server stays idle while a step waits for its unit. Time is counted in whole ticks, so that states repeat
-exactly.
+ready for longest, then program order. All events of an instant are processed before any unit picks, steps
+that take no time before any that does, and no server stays idle while a step waits for its unit. Time is
+counted in whole ticks, so that states repeat exactly.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from dse.simulator.loop_run import LoopRun
 
-EVENTS, PICKS, CHECKS = EventPriority(1), EventPriority(2), EventPriority(3)
+EVENTS, INSTANT_PICKS, PICKS, CHECKS = (EventPriority(n) for n in range(1, 5))
 MAX_STEPS = 1_000_000
 PRECISION_BITS = 40
 
@@ -67,7 +67,7 @@ class Server:
     count: int
     ready: list[tuple[tuple[int, int, int, int], int, Task]] = field(default_factory=list)
     lanes: list[int] = field(default_factory=list)
-    picking: bool = False
+    picking: EventPriority | None = None
     started: bool = False
     since: int = 0
     waited: int = 0
@@ -161,14 +161,20 @@ class Engine:
         self._wake(server)
 
     def _wake(self, server: Server) -> None:
-        if not server.picking and server.ready and server.lanes:
-            server.picking = True
-            self.later(PICKS, self._pick, server)
+        """Let a server pick later in this instant, the sooner if its next step takes no time."""
+        if server.ready and server.lanes:
+            wanted = PICKS if server.ready[0][0][0] else INSTANT_PICKS
+            if server.picking is None or wanted < server.picking:
+                server.picking = wanted
+                self.later(wanted, self._pick, server)
 
     def _pick(self, event: Any) -> None:  # noqa: ANN401
         server: Server = event.value
-        server.picking = False
+        phase, server.picking = server.picking, None
         while server.ready and server.lanes:
+            if server.ready[0][0][0] and phase == INSTANT_PICKS:
+                self._wake(server)
+                break
             task = heapq.heappop(server.ready)[2]
             server.settle(task, self.now)
             task.lane = heapq.heappop(server.lanes)
