@@ -105,9 +105,11 @@ class LoopRun:
         self.left = sum(shape.runs for shape in self.shapes)
         self.finished = simpy.Event(engine.env)
         self.watch: Callable[[Task], None] | None = None
+        self.begun = 0
 
     def start(self) -> None:
-        """Submit what waits for nothing."""
+        """Submit what waits for nothing; all of it is ready from now on, however late it is queued."""
+        self.begun = self.engine.now
         if not self.left:
             self.finished.succeed()
         for step in range(len(self.shapes)):
@@ -122,7 +124,7 @@ class LoopRun:
             if iteration >= limit:
                 return
             self.roots[step] += 1
-            self._submit(Task(self, step, iteration, self.engine.now))
+            self._submit(Task(self, step, iteration, self.begun))
             if shape.unit is not None:
                 return
 

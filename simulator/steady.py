@@ -147,7 +147,8 @@ class Steady:
         for task in run.pending[step].values():
             number = shape.at_or_before(task.iteration) - start
             if task.start < 0:
-                running.append((number, -1, now - task.ready if tied else 0))
+                waited = now - task.ready if tied and run.before[step] else 0
+                running.append((number, -1, waited))
             else:
                 running.append((number, task.start + shape.busy - now, 0))
         progress = [
