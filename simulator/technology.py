@@ -12,18 +12,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from operator import itemgetter
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field, field_validator
 
 from dse import spec
 from dse.errors import ConfigError, DseError
-from dse.simulator.arrays import ZERO, Array, Values, as_array
+from dse.simulator.arrays import Array, Values, as_array
 from dse.units import format_quantity, parse_quantity
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
 
 ROOM = "arch/tables"
 TABLE = "technology"
@@ -127,22 +124,6 @@ def area_factor(from_m: Values, to_m: Values) -> Array:
     """
     rule = load_scaling()
     return _factor(rule, rule.log_area, from_m, to_m)
-
-
-def scaled_joules(
-    joules: Mapping[str, Array], from_m: Values, to_m: Values, off_chip: Collection[str] = OFF_CHIP
-) -> Array:
-    """Sum of joules by component, on the chip carried to node ``to_m``, ``off_chip`` as they are; shape (n,).
-
-    Raises
-    ------
-    DseError
-        A feature size outside the table.
-    """
-    factor, found = energy_factor(from_m, to_m), ZERO
-    for component, each in joules.items():
-        found = found + (each if component in off_chip else each * factor)
-    return found
 
 
 def _size_m(name: str) -> float:

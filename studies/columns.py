@@ -40,6 +40,8 @@ SCALARS = (
     "speedup",
     "energy_ratio",
     "energy_ratio_scaled",
+    "area_ratio",
+    "area_ratio_scaled",
 )
 COMPONENT_COLUMNS = ("component", "einsum", "tensor", "action", "count", "bytes", "energy_j", "busy_cycles")
 FAMILIES = ("utilization.", "bandwidth.", "vector_ops.", "infeasible.")

@@ -9,9 +9,9 @@ import dse
 from dse.errors import InfeasibleError
 from dse.studies.batch import Request, Resolver, evaluate_requests
 from dse.studies.rows import (
+    baseline_ratios,
+    compared_columns,
     components,
-    energy_columns,
-    energy_ratios,
     infeasible_columns,
     result_columns,
 )
@@ -19,6 +19,7 @@ from dse.studies.rows import (
 if TYPE_CHECKING:
     from dse.studies.batch import Group
 
+RATIOS = ("energy_ratio", "energy_ratio_scaled", "area_ratio", "area_ratio_scaled")
 _FAMILIES = ("vector_ops", "utilization")
 
 
@@ -90,9 +91,9 @@ def _bandwidths(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def _compared(group: Group, baseline: Group | None) -> dict[str, Any]:
     """Speed-up and energy ratios over a baseline at the same workload."""
     if baseline is None:
-        return dict.fromkeys(("baseline", "speedup", "energy_ratio", "energy_ratio_scaled"))
+        return dict.fromkeys(("baseline", "speedup", *RATIOS))
     speedup = baseline.evaluation.seconds[0] / group.evaluation.seconds[0]
-    ratios = energy_ratios(energy_columns(group), energy_columns(baseline))
+    ratios = baseline_ratios(compared_columns(group), compared_columns(baseline))
     found = {name: float(ratio[0]) for name, ratio in ratios.items()}
     return {"baseline": baseline.machine.name, "speedup": float(speedup)} | found
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from dse.errors import DseError
 from dse.simulator.arrays import total
-from dse.simulator.technology import OFF_CHIP, energy_factor
+from dse.simulator.technology import OFF_CHIP, area_factor, energy_factor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from dse.simulator.arrays import Array
     from dse.studies.batch import Group
@@ -33,8 +33,7 @@ def result_columns(group: Group) -> dict[str, Array | list[Any]]:
         "cycles_lower": _spread(evaluation.cycles_lower, size),
         "cycles_upper": _spread(evaluation.cycles_upper, size),
         "latency_s": seconds,
-        **energy_columns(group),
-        "area_m2": _spread(facts.area_m2, size),
+        **compared_columns(group),
         "flops": flops,
         "executed_flops": _masked(facts.executed_flops, seconds),
         "dram_bytes": dram,
@@ -107,36 +106,43 @@ def _bound(group: Group, point: int) -> str | None:
     return name if name is None or name in group.lowered.program.units else "latency"
 
 
-def energy_columns(group: Group) -> dict[str, Array]:
-    """Joules, those of them that leave the chip and do not scale with logic, and the technology node."""
+def compared_columns(group: Group) -> dict[str, Array]:
+    """Joules, those of them that leave the chip and do not scale with logic, technology node, and area."""
     size, joules = len(group.indices), group.evaluation.ledger.by("component", "joules")
     return {
         "energy_j": _spread(group.evaluation.joules, size),
         "offchip_energy_j": _spread(total([joules[name] for name in OFF_CHIP if name in joules]), size),
         "technology_m": _masked(group.machine.technology_m, _spread(group.evaluation.seconds, size)),
+        "area_m2": _spread(group.lowered.facts.area_m2, size),
     }
 
 
-def energy_ratios(mine: Mapping[str, Array], base: Mapping[str, Array]) -> dict[str, Array]:
-    """Energy over that of a baseline: as it is, and with the baseline's chip scaled to this technology node.
+def baseline_ratios(mine: Mapping[str, Array], base: Mapping[str, Array]) -> dict[str, Array]:
+    """Energy and area over those of a baseline: as they are, and with its chip scaled to this technology node.
 
     Where both are of one node the two are the same; where the rule does not reach a node the scaled one is NaN.
     """
-    ratio = mine["energy_j"] / base["energy_j"]
-    onchip = base["energy_j"] - base["offchip_energy_j"]
-    factor = np.array(
-        [_factor(*pair) for pair in zip(base["technology_m"], mine["technology_m"], strict=True)]
-    )
-    scaled = mine["energy_j"] / (onchip * factor + base["offchip_energy_j"])
-    return {"energy_ratio": ratio, "energy_ratio_scaled": np.where(factor == 1.0, ratio, scaled)}
+    nodes = list(zip(base["technology_m"], mine["technology_m"], strict=True))
+    energy = np.array([_factor(energy_factor, *pair) for pair in nodes])
+    area = np.array([_factor(area_factor, *pair) for pair in nodes])
+    offchip = base["offchip_energy_j"]
+    onchip = (base["energy_j"] - offchip) * energy
+    energy_ratio = mine["energy_j"] / base["energy_j"]
+    return {
+        "energy_ratio": energy_ratio,
+        "energy_ratio_scaled": np.where(energy == 1.0, energy_ratio, mine["energy_j"] / (onchip + offchip)),
+        "area_ratio": mine["area_m2"] / base["area_m2"],
+        "area_ratio_scaled": mine["area_m2"] / (base["area_m2"] * area),
+    }
 
 
 @cache
-def _factor(from_m: float, to_m: float) -> float:
+def _factor(rule: Callable[[Array, Array], Array], from_m: float, to_m: float) -> float:
+    """Factor between two nodes; NaN outside the rule's range."""
     if from_m == to_m:
         return 1.0
     try:
-        return float(energy_factor(np.array([from_m]), np.array([to_m]))[0])
+        return float(rule(np.array([from_m]), np.array([to_m]))[0])
     except DseError:
         return math.nan
 

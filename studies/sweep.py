@@ -14,7 +14,7 @@ import numpy as np
 
 from dse.studies.batch import Group, Request, evaluate_requests
 from dse.studies.fingerprint import fingerprint
-from dse.studies.rows import components, energy_ratios, result_columns
+from dse.studies.rows import baseline_ratios, components, result_columns
 from dse.studies.store import point_hash
 from dse.studies.sweep_file import REQUEST_AXES, Part, baseline_of, is_parameter, requests
 
@@ -154,9 +154,9 @@ def _compare(
     base = table.iloc[[where[point.baseline or point.request] for point in points]]
     machines = base["machine"].tolist()
     rows["baseline"] = [name if known else None for name, known in zip(machines, against, strict=True)]
-    names = ("latency_s", "energy_j", "offchip_energy_j", "technology_m")
+    names = ("latency_s", "energy_j", "offchip_energy_j", "technology_m", "area_m2")
     mine, other = ({name: table[name].to_numpy(dtype=np.float64) for name in names} for table in (rows, base))
-    found = {"speedup": other["latency_s"] / mine["latency_s"], **energy_ratios(mine, other)}
+    found = {"speedup": other["latency_s"] / mine["latency_s"], **baseline_ratios(mine, other)}
     for name, ratio in found.items():
         rows[name] = np.where(against, ratio, np.nan)
 

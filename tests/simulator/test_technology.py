@@ -18,7 +18,6 @@ from dse.simulator.technology import (
     area_factor,
     energy_factor,
     load_scaling,
-    scaled_joules,
 )
 
 if TYPE_CHECKING:
@@ -100,18 +99,6 @@ def test_nodes_outside_the_table_are_refused(wrong: float) -> None:
         for factor in (energy_factor, area_factor):
             with pytest.raises(DseError, match="outside the nodes the scaling rule covers, 7 nm to 180 nm"):
                 factor(source, target)
-
-
-def test_only_what_is_on_the_chip_scales() -> None:
-    joules = {
-        "dram": np.array([3.0, 5.0]),
-        "array_2d": np.array([10.0, 20.0]),
-        "global_buffer": np.array([1.0]),
-    }
-    factor = energy_factor(45e-9, 7e-9)
-    assert scaled_joules(joules, 45e-9, 7e-9) == pytest.approx([3 + 11 * factor[0], 5 + 21 * factor[0]])
-    assert scaled_joules(joules, 45e-9, 45e-9).tolist() == [14.0, 26.0]
-    assert scaled_joules(joules, 45e-9, 7e-9, off_chip=tuple(joules)).tolist() == [14.0, 26.0]
 
 
 def test_the_rule_names_its_source() -> None:

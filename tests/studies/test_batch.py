@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import numpy as np
 import pytest
 
 from dse.errors import ConfigError
+from dse.simulator.technology import area_factor, energy_factor
 from dse.studies.batch import Request, Resolver, evaluate_requests
 from dse.studies.record import evaluate_one, record
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MIXED = [
     Request(machine, workload, (("sequence", sequence), ("batch", "64")), accounting=accounting)
@@ -89,3 +96,26 @@ def test_infeasible_record_says_why() -> None:
     found = record(asked, evaluate_one(asked))
     assert set(found["infeasible"]) == {"constraint", "demand", "bound", "unit", "levers"}
     assert "cycles" not in found
+
+
+def test_machines_of_two_nodes_are_compared_raw_and_scaled(tmp_path: Path) -> None:
+    """Energy of the chip and area follow the rule, DRAM energy stays; at one node nothing is scaled."""
+    small = tmp_path / "small.yaml"
+    buffer = "memories: {global_buffer: {table: null, area: 0.1 mm2}}\n"
+    small.write_text(f"extends: fusemax_pe64\ntitle: small\ntechnology: 16 nm\nsource: test\n{buffer}")
+    asked = (("sequence", "4K"),)
+    area = [evaluate_one(Request(name, "bert", asked)) for name in (str(small), "fusemax_pe64")]
+    ratios = record(Request(str(small), "bert", asked), area[0], area[1])
+    factor = float(area_factor(np.array([45e-9]), np.array([16e-9]))[0])
+    assert ratios["area_ratio"] == area[0].lowered.facts.area_m2[0] / area[1].lowered.facts.area_m2[0]
+    assert ratios["area_ratio_scaled"] == pytest.approx(ratios["area_ratio"] / factor)
+    small.write_text("extends: fusemax\ntitle: small\ntechnology: 16 nm\nsource: test\n")
+    mine, base = (evaluate_one(Request(name, "bert", asked)) for name in (str(small), "fusemax"))
+    ratios = record(Request(str(small), "bert", asked), mine, base)
+    joules = base.evaluation.ledger.by("component", "joules")
+    scaled = sum(
+        each[0] * (1.0 if name == "dram" else float(energy_factor(np.array([45e-9]), np.array([16e-9]))[0]))
+        for name, each in joules.items()
+    )
+    assert ratios["energy_ratio"] == 1.0
+    assert ratios["energy_ratio_scaled"] == pytest.approx(mine.evaluation.joules[0] / scaled)
