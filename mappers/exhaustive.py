@@ -35,7 +35,7 @@ def choose(
     many_workloads, many_machines = take(workload, owner), take(machine, owner)
     best: list[tuple[float, float, Mapping] | None] = [None] * size
     for option in _combinations(space.mapping):
-        cycles, joules = _cost(many_workloads, many_machines, option.with_block(block), accounting)
+        cycles, joules = _cost(many_workloads, many_machines, option.with_numbers(block=block), accounting)
         for point in range(size):
             mine = np.flatnonzero(owner == point)
             order = np.lexsort((joules[mine], cycles[mine]))
@@ -43,7 +43,7 @@ def choose(
             cost = (float(cycles[first]), float(joules[first]))
             held = best[point]
             if np.isfinite(cost[0]) and (held is None or cost < held[:2]):
-                best[point] = (*cost, option.with_block(block[first : first + 1]))
+                best[point] = (*cost, option.with_numbers(block=block[first : first + 1]))
     return [mapping if held is None else held[2] for held in best]
 
 
@@ -69,5 +69,5 @@ def _cost(
 ) -> tuple[Array, Array]:
     """Cycles and joules of every candidate."""
     evaluation = evaluate(lower(workload, machine, mapping, accounting).program)
-    shape = mapping.block.shape
+    shape = mapping.numbers["block"].shape
     return np.broadcast_to(evaluation.cycles, shape), np.broadcast_to(evaluation.joules, shape)

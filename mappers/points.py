@@ -45,4 +45,4 @@ def mapping_of(row: dict[str, str], mapping: Mapping) -> Mapping:
     """The mapping a row describes."""
     choices = {option: row[column] for column, option in _KEPT.items()}
     choices |= {"stationarity": row["stationarity"], "scores": row["scores"]}
-    return load_mapping(mapping.path, choices).with_block(np.array([float(row["block"])]))
+    return load_mapping(mapping.path, choices).with_numbers(block=np.array([float(row["block"])]))

@@ -1,12 +1,12 @@
-"""From a mapped workload to a Program: finds the lowering of a machine's kind by its module's name.
+"""From a mapped workload to a Program: finds the lowering of a mapping's kind by its package's name.
 
-A lowering is a module of this package called like the kind, with ``lower(workload, machine, mapping, accounting)``.
+A lowering is a package of this room called like the kind of the mapping, with
+``lower(workload, machine, mapping, accounting)``.
 """
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -73,7 +73,7 @@ def lower(workload: Workload, machine: Machine, mapping: Mapping, accounting: st
                 path="accounting",
             )
         )
-    if mapping.file.kind != machine.kind:
+    if not mapping.file.takes(machine.kind):
         raise MappingError(
             f"mapping {mapping.name} is for a {mapping.file.kind}, {machine.name} is a {machine.kind}"
         )
@@ -81,9 +81,7 @@ def lower(workload: Workload, machine: Machine, mapping: Mapping, accounting: st
         raise MappingError(
             f"mapping {mapping.name} states no published accounting; use accounting physical, the default"
         )
-    if importlib.util.find_spec(f"dse.simulator.{machine.kind}") is None:
-        raise ConfigError(f"there is no lowering for machines of kind {machine.kind}")
-    found: Lowered = importlib.import_module(f"dse.simulator.{machine.kind}").lower(
+    found: Lowered = importlib.import_module(f"dse.simulator.{mapping.file.kind}").lower(
         workload, machine, mapping, accounting
     )
     return found

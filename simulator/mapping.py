@@ -1,195 +1,174 @@
-"""Mapping of an attention cascade onto a spatial array: binding, spatial ranks, storage, fusion, window, stages.
+"""Mapping of a workload onto a machine, as far as every kind of machine has it.
 
-Modelled: which unit runs each Einsum and which rank each array axis unrolls; what the global buffer keeps of each
-tensor and how often it is fetched; which Einsums are fused; how many tiles are in flight; and, where a paper states
-them, the stages its latency formula adds up. Options are named patches of the same file: a search chooses among them.
-Not modelled: loop orders beyond queries in blocks, keys outside, query tiles inside.
+A mapping file says how one kind of machine runs a cascade; each kind adds its own keys in
+``simulator/<kind>/mapping.py``, with a schema `File`. Options are named patches of the same file, and numbers are what
+a search may choose for each design point: both are set with ``-o``.
 """
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Mapping as Dict
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 import numpy as np
 from pydantic import Field
+from typing_extensions import TypeVar
 
 from dse import spec
 from dse.errors import ConfigError, MappingError, Problem, nearest
-from dse.units import Bytes, PositiveCount
+from dse.units import parse_count
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping as Dict
+    from collections.abc import Iterator
 
     from dse.simulator.arrays import Array
 
 ROOM = "mappers/mappings"
-Extent = Literal["all", "block", "tile"]
-
-
-class StorageFile(spec.Spec):
-    """What the global buffer does with one tensor."""
-
-    buffered: bool = Field(
-        default=True, description="goes through the buffer; else straight between DRAM and arrays"
-    )
-    keep: dict[str, Extent] = Field(
-        default_factory=dict, description="extent kept of each rank; all if not named"
-    )
-    held: bool = Field(default=True, description="takes room in the buffer")
-    copies: PositiveCount = 1
-    fetch: Literal["once", "block", "stream"] = Field(
-        default="once",
-        description="inputs: fetched once, once for each block of queries, or as often as the arrays stream it",
-    )
-    spill: bool = Field(default=False, description="intermediate that goes out to DRAM and comes back")
-
-
-class StageFile(spec.Spec):
-    """Einsums that run side by side, one sequence on each unit."""
-
-    einsums: list[str]
-    wait: list[str] = Field(default_factory=list, description="Einsums whose reduction latency is waited for")
-
-
-class GroupFile(spec.Spec):
-    """A fusion group: its Einsums overlap with its own DRAM traffic, groups follow one another."""
-
-    stages: list[StageFile]
-
-
-class WindowFile(spec.Spec):
-    """Tiles in flight: an Einsum pair between which a tile occupies storage."""
-
-    ranks: list[Literal["m", "p"]] = Field(description="ranks whose tiles are in flight")
-    acquire: str
-    release: str
-    unit: str | None = Field(
-        default=None, description="unit whose registers hold a tile; else the global buffer"
-    )
-    words: PositiveCount = Field(default=1, description="registers of one element that a tile occupies")
-    limit: PositiveCount | None = Field(default=None, description="no more tiles than this, whatever fits")
 
 
 class PaperFile(spec.Spec):
-    """Conventions of the published model that the paper accounting follows, each with its reason."""
+    """What the paper accounting of a published model is, and how close it comes."""
 
-    why: list[str]
+    why: list[str] = Field(description="conventions of the published model, each with its reason")
     error: str = Field(description="how far results are known to be from the published ones")
-    block: Literal["divisor", "largest"] = Field(
-        default="largest", description="blocks: a divisor of the query tiles, or whatever fits"
-    )
-    block_capacity: Bytes | None = Field(default=None, description="buffer size that blocks are cut for")
-    free_operations: list[str] = Field(
-        default_factory=list, description="operations whose energy is not counted"
-    )
-    first_read_bits: dict[str, PositiveCount] = Field(
-        default_factory=dict,
-        description="per Einsum: bits of the counter of first reads of its sums; those lost cost a buffer read each",
-    )
 
 
 class MappingFile(spec.Spec):
-    """A mapping file."""
+    """Keys every mapping file may have.
+
+    ``machines`` are the kinds of machine that a kind of mapping is for, its own if empty; ``numbers`` are what may be
+    set for each design point, with their meanings; a number is a key of the file too, 0 where it is left out.
+    """
+
+    machines: ClassVar[tuple[str, ...]] = ()
+    numbers: ClassVar[Dict[str, str]] = {}
 
     title: str
     source: str
-    kind: str
-    cascade: str
-    binding: dict[str, list[str]]
-    spatial: dict[str, dict[str, str]] = Field(description="per unit or Einsum: rank on each axis")
-    block: PositiveCount | None = Field(
-        default=None, description="queries in a block; else the most that fit"
-    )
-    overflow: Literal["shrink", "spill"] = "shrink"
-    storage: dict[str, StorageFile]
-    forwarded: dict[str, list[str]] = Field(
-        default_factory=dict, description="per Einsum: operands it takes from registers"
-    )
-    held: dict[str, list[str]] = Field(
-        default_factory=dict, description="per Einsum: operands read once, then kept in registers"
-    )
-    staged: list[str] = Field(
-        default_factory=list,
-        description="tensors that pass between the arrays through registers of the consumer",
-    )
-    groups: list[GroupFile]
-    window: WindowFile | None = None
+    kind: str = Field(description="kind of mapping: the package that lowers it")
+    cascade: str = Field(default="", description="cascade it is for, where it is for one alone")
     paper: PaperFile | None = None
     options: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="named alternatives, each a patch of this file"
     )
     points: str | None = Field(default=None, description="table of published choices beside this file")
 
+    def strangers(self) -> Iterator[Problem]:
+        """What the file names without its cascade having it."""
+        yield from ()
+
+    def takes(self, machine: str) -> bool:
+        """Whether a mapping of this kind is for machines of that kind."""
+        return machine in (type(self).machines or (self.kind,))
+
+
+F = TypeVar("F", bound=MappingFile, default=Any)
+
 
 @dataclass(frozen=True)
-class Mapping:
-    """A mapping with its options chosen; ``block`` is queries over design points, 0 for the most that fit."""
+class Mapping(Generic[F]):
+    """A mapping with its options chosen; ``numbers`` are arrays over design points, 0 where left to the lowering."""
 
     name: str
-    file: MappingFile
+    file: F
     choices: Dict[str, str]
-    block: Array
+    numbers: Dict[str, Array]
     path: Path = field(compare=False)
     points: Path | None = field(default=None, compare=False)
 
-    def unit_of(self, einsum: str) -> str:
-        """Unit that runs an Einsum."""
-        return next(unit for unit, names in self.file.binding.items() if einsum in names)
+    def with_numbers(self, **numbers: Array) -> Mapping[F]:
+        """The same mapping with some of its numbers set."""
+        assert numbers.keys() <= type(self.file).numbers.keys()
+        return replace(self, numbers={**self.numbers, **numbers})
 
-    def spatial_of(self, einsum: str) -> Dict[str, str]:
-        """Axis → rank of an Einsum: its own entry, else its unit's."""
-        own = self.file.spatial.get(einsum)
-        return self.file.spatial[self.unit_of(einsum)] if own is None else own
-
-    def storage_of(self, tensor: str) -> StorageFile | None:
-        """What the buffer does with a tensor; None if it lives in registers only."""
-        return self.file.storage.get(tensor)
-
-    def with_block(self, block: Array) -> Mapping:
-        """The same mapping with blocks of ``block`` queries."""
-        return replace(self, block=block)
-
-    def at(self, point: int) -> Mapping:
+    def at(self, point: int) -> Mapping[F]:
         """The mapping of one design point."""
-        return replace(self, block=self.block if len(self.block) == 1 else self.block[point : point + 1])
+        numbers = {k: v if len(v) == 1 else v[point : point + 1] for k, v in self.numbers.items()}
+        return replace(self, numbers=numbers)
 
     @property
     def label(self) -> str:
         """Name with the options chosen, for tables."""
         parts = [f"{key}={value}" for key, value in self.choices.items()]
-        parts += [f"block={self.block[0]:.0f}"] if self.block[0] else []
+        parts += [f"{key}={value[0]:.0f}" for key, value in self.numbers.items() if value[0]]
         return f"{self.name}({', '.join(parts)})" if parts else self.name
 
 
-def load_mapping(source: str | Path, choices: Dict[str, str] | None = None) -> Mapping:
+def kinds() -> tuple[str, ...]:
+    """Kinds of mapping there are: the packages here that have a module ``mapping``."""
+    here = Path(__file__).parent
+    return tuple(sorted(path.parent.name for path in here.glob("*/mapping.py")))
+
+
+def schema(kind: str) -> type[MappingFile]:
+    """The file schema of a kind of mapping.
+
+    Raises
+    ------
+    ConfigError
+        No such kind.
+    """
+    if kind not in kinds():
+        raise ConfigError(Problem(f"'{kind}' is not a kind of mapping{nearest(kind, kinds())}", path="kind"))
+    found: type[MappingFile] = importlib.import_module(f"dse.simulator.{kind}.mapping").File
+    return found
+
+
+def load_file(source: str | Path) -> MappingFile:
+    """The mapping file of a path or shipped name, read by the schema of its kind.
+
+    Raises
+    ------
+    ConfigError
+        The file is wrong.
+    """
+    return spec.load(source, schema(spec.load(source, _Kind, ROOM).kind), ROOM)
+
+
+def load_mapping(source: str | Path, choices: Dict[str, str] | None = None) -> Mapping[Any]:
     """The mapping of a path or shipped name with its options chosen (the first of each by default).
 
     Raises
     ------
     ConfigError, MappingError
-        The file is wrong, or a choice is not among its options.
+        The file is wrong, or a choice is not among its options, or a number is none.
     """
-    file = spec.load(source, MappingFile, ROOM)
+    file = load_file(source)
     chosen = {name: next(iter(patches)) for name, patches in file.options.items()}
+    numbers = type(file).numbers
+    given: dict[str, float] = {}
     for name, choice in (choices or {}).items():
-        if name not in file.options:
-            raise MappingError(Problem(f"no option '{name}'{nearest(name, file.options)}", path="options"))
-        if choice not in file.options[name]:
+        if name in numbers:
+            given[name] = _number(name, choice)
+        elif name not in file.options:
+            known = [*file.options, *numbers]
+            raise MappingError(Problem(f"no option '{name}'{nearest(name, known)}", path="options"))
+        elif choice not in file.options[name]:
             allowed = ", ".join(file.options[name])
             raise MappingError(Problem(f"'{choice}' is not one of {allowed}", path=f"options.{name}"))
-        chosen[name] = choice
+        else:
+            chosen[name] = choice
     patched = _patched(file, chosen)
     path = spec.origin(file)
     return Mapping(
         name=path.stem,
         file=patched,
         choices=chosen,
-        block=np.array([float(patched.block or 0)]),
+        numbers={k: np.array([given.get(k, float(getattr(patched, k) or 0))]) for k in numbers},
         path=path,
         points=None if file.points is None else _beside(spec.place_of(file, "points").file, file.points),
     )
+
+
+def _number(name: str, text: str) -> float:
+    """Value of a number that is set by hand."""
+    try:
+        return float(parse_count(str(text)))
+    except ConfigError as error:
+        raise MappingError(Problem(str(error), path=f"options.{name}")) from None
 
 
 def _beside(file: str, name: str) -> Path:
@@ -206,7 +185,7 @@ def _patched(file: MappingFile, chosen: Dict[str, str]) -> MappingFile:
     for patch in patches.values():
         tree = _merged(tree, patch)
     try:
-        return spec.checked(tree, MappingFile, spec.origin(file).name)
+        return spec.checked(tree, type(file), spec.origin(file).name)
     except ConfigError as error:
         raise ConfigError(*_placed(error, file, chosen)) from None
 
@@ -228,3 +207,9 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         below = result.get(key)
         result[key] = _merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
     return result
+
+
+class _Kind(spec.Spec, extra="allow"):
+    """Only the kind, to choose the schema that reads the rest."""
+
+    kind: str

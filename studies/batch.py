@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from dse.arch.machine import Machine, load_machine
 from dse.errors import ConfigError, Problem
 from dse.mappers.choose import DEFAULT, choose
@@ -91,10 +89,7 @@ class Resolver:
         """Mapping a request names, or its machine's default, options applied."""
         key = (request.mapping or self.machine(request).mapping, request.options)
         if key not in self.mappings:
-            options = dict(request.options)
-            block = options.pop("block", None)
-            found = load_mapping(key[0], options)
-            self.mappings[key] = found if block is None else found.with_block(np.array([float(block)]))
+            self.mappings[key] = load_mapping(key[0], dict(request.options))
         return self.mappings[key]
 
 

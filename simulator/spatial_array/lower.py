@@ -22,11 +22,12 @@ from dse.workloads.cascade_file import load_cascade
 if TYPE_CHECKING:
     from dse.arch.spatial_array import SpatialArray
     from dse.simulator.mapping import Mapping
+    from dse.simulator.spatial_array.mapping import File
     from dse.workloads.cascade import Cascade, Einsum
     from dse.workloads.workload import Workload
 
 
-def lower(workload: Workload, machine: SpatialArray, mapping: Mapping, accounting: str) -> Lowered:
+def lower(workload: Workload, machine: SpatialArray, mapping: Mapping[File], accounting: str) -> Lowered:
     """Program of attention and dense layers, in one accounting, with the facts of the work.
 
     Raises
@@ -54,7 +55,7 @@ def lower(workload: Workload, machine: SpatialArray, mapping: Mapping, accountin
     return Lowered(program, _with_layers(facts, layers, workload.layers))
 
 
-def _problem(workload: Workload, machine: SpatialArray, mapping: Mapping) -> Problem2D:
+def _problem(workload: Workload, machine: SpatialArray, mapping: Mapping[File]) -> Problem2D:
     cascade = _cascade(workload.cascade or mapping.file.cascade)
     if cascade.family != workload.family:
         raise WorkloadError(
@@ -77,7 +78,7 @@ def _cascade(source: str) -> Cascade:
     return load_cascade(source)
 
 
-def _uncovered(cascade: Cascade, mapping: Mapping) -> list[Problem]:
+def _uncovered(cascade: Cascade, mapping: Mapping[File]) -> list[Problem]:
     """What the mapping leaves open, or names without the cascade having it."""
     einsums = {einsum.name for einsum in cascade.einsums}
     bound = [name for names in mapping.file.binding.values() for name in names]

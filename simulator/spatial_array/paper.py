@@ -21,8 +21,8 @@ from dse.simulator.spatial_array.actions import (
 from dse.simulator.spatial_array.storage import Storage
 
 if TYPE_CHECKING:
-    from dse.simulator.mapping import GroupFile, StageFile
     from dse.simulator.program import Action
+    from dse.simulator.spatial_array.mapping import GroupFile, StageFile
     from dse.simulator.spatial_array.problem import Problem2D
 
 
@@ -68,11 +68,11 @@ def _stage(problem: Problem2D, stage: StageFile, name: str, moved: dict[str, tup
         actions += overflow_actions(problem, einsum, bits[key]) if key in bits else ()
         step = Step(
             key,
-            problem.mapping.unit_of(key),
+            problem.mapping.file.unit_of(key),
             product(problem.busy(einsum), problem.instances),
             actions=actions,
         )
-        lanes.setdefault(problem.mapping.unit_of(key), []).append(Body(key, (step,)))
+        lanes.setdefault(problem.mapping.file.unit_of(key), []).append(Body(key, (step,)))
     side_by_side = Par(name, tuple(Seq(f"{name}.{unit}", tuple(steps)) for unit, steps in lanes.items()))
     waits = tuple(_wait(problem, key) for key in stage.wait)
     return Seq(f"{name}.waited", (side_by_side, *waits)) if waits else side_by_side

@@ -23,7 +23,7 @@ from dse.simulator.spatial_array.actions import (
 )
 
 if TYPE_CHECKING:
-    from dse.simulator.mapping import GroupFile
+    from dse.simulator.spatial_array.mapping import GroupFile
     from dse.simulator.spatial_array.problem import Problem2D
     from dse.simulator.spatial_array.storage import Storage
     from dse.workloads.cascade import Einsum

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from dse.arch.spatial_array import ComputeUnit, Operation, SpatialArray
     from dse.simulator.mapping import Mapping
+    from dse.simulator.spatial_array.mapping import File
     from dse.workloads.cascade import Access, Cascade, Einsum
     from dse.workloads.workload import Workload
 
@@ -37,7 +38,7 @@ class Problem2D:
 
     workload: Workload
     machine: SpatialArray
-    mapping: Mapping
+    mapping: Mapping[File]
     cascade: Cascade
 
     @cached_property
@@ -60,7 +61,7 @@ class Problem2D:
         """Largest extent of an array axis that unrolls this rank; 1 if none does."""
         found = ONE
         for einsum in self.cascade.einsums:
-            for axis, spatial in self.mapping.spatial_of(einsum.name).items():
+            for axis, spatial in self.mapping.file.spatial_of(einsum.name).items():
                 if spatial == rank:
                     found = np.maximum(found, self.unit(einsum.name).axes[axis])
         return found
@@ -109,7 +110,7 @@ class Problem2D:
 
     def unit(self, einsum: str) -> ComputeUnit:
         """Compute unit an Einsum is bound to."""
-        name = self.mapping.unit_of(einsum)
+        name = self.mapping.file.unit_of(einsum)
         if name not in self.machine.units:
             raise MappingError(
                 Problem(
@@ -123,7 +124,7 @@ class Problem2D:
         """Rank → extent of the array axis that unrolls it."""
         unit = self.unit(einsum)
         found: dict[str, Array] = {}
-        for axis, rank in self.mapping.spatial_of(einsum).items():
+        for axis, rank in self.mapping.file.spatial_of(einsum).items():
             if axis not in unit.axes:
                 raise MappingError(
                     Problem(

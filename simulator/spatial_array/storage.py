@@ -17,7 +17,7 @@ from dse.simulator.arrays import ONE, ZERO, Array, ceil_div, product
 from dse.simulator.program import Constraint
 
 if TYPE_CHECKING:
-    from dse.simulator.mapping import StorageFile
+    from dse.simulator.spatial_array.mapping import StorageFile
     from dse.simulator.spatial_array.problem import Problem2D
     from dse.workloads.cascade import Access, Einsum
 
@@ -75,7 +75,11 @@ class Storage:
     @cached_property
     def block(self) -> Array:
         """Queries in a block: as the mapping says, or the most that fit, in whole tiles and at least one."""
-        tile, tiles, given = self.problem.tile("p"), self.problem.tiles["p"], self.problem.mapping.block
+        tile, tiles, given = (
+            self.problem.tile("p"),
+            self.problem.tiles["p"],
+            self.problem.mapping.numbers["block"],
+        )
         if bool(np.all(given > 0)):
             return np.minimum(given, product(tile, tiles))
         fixed = self._footprint(ZERO)
@@ -110,7 +114,7 @@ class Storage:
 
     def entry(self, tensor: str) -> StorageFile | None:
         """What the buffer does with a tensor."""
-        return self.problem.mapping.storage_of(tensor)
+        return self.problem.mapping.file.storage.get(tensor)
 
     def fetches(self, einsum: Einsum, operand: Access) -> Array:
         """Times an input is fetched from DRAM in whole."""

@@ -21,7 +21,6 @@ from dse.studies.verbs.check_sweep import sweep_problems
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from dse.simulator.mapping import MappingFile
 
 _COMMON = {"extends", "title", "summary", "source", "notes", "assumes"}
 _ROOMS = {shelf.kind: shelf.room for shelf in listing.SHELVES.values()} | {
@@ -168,9 +167,9 @@ def _machine(path: Path) -> str:
     file = spec.load(path, schema_of(machine.kind), _ROOMS["machine"])
     problems = list(_missing(file, "mapping", machine.mapping, ROOM))
     if not problems:
-        kind = load_mapping(machine.mapping).file.kind
-        if kind != machine.kind:
-            message = f"mapping {machine.mapping} is for a {kind}, this machine is a {machine.kind}"
+        mapped = load_mapping(machine.mapping).file
+        if not mapped.takes(machine.kind):
+            message = f"mapping {machine.mapping} is for a {mapped.kind}, this machine is a {machine.kind}"
             problems.append(Problem(message, spec.place_of(file, "mapping"), "mapping"))
     problems += [] if file.sweep is None else sweep_problems(file, path)
     if problems:
@@ -237,12 +236,12 @@ def _cascade(path: Path) -> str:
 
 def _mapping(path: Path) -> str:
     """Values, each of its options, and the names of its cascade's Einsums and tensors."""
-    from dse.simulator.mapping import MappingFile, load_mapping
+    from dse.simulator.mapping import load_file, load_mapping
     from dse.workloads.cascade_file import ROOM
 
-    file = spec.load(path, MappingFile, _ROOMS["mapping"])
-    problems = [*_missing(file, "cascade", file.cascade, ROOM)]
-    problems += [] if problems else _strangers(file)
+    file = load_file(path)
+    problems = [*_missing(file, "cascade", file.cascade, ROOM)] if file.cascade else []
+    problems += [] if problems else file.strangers()
     if file.points is not None:
         place = spec.place_of(file, "points")
         if not Path(place.file).with_name(file.points).is_file():
@@ -255,43 +254,18 @@ def _mapping(path: Path) -> str:
                 problems += error.problems
     if problems:
         raise ConfigError(*problems)
-    return f"mapping, cascade {file.cascade} on a {file.kind}"
-
-
-def _strangers(file: MappingFile) -> Iterator[Problem]:
-    """Names a mapping gives Einsums and tensors that its cascade does not have."""
-    from dse.workloads.cascade_file import load_cascade
-
-    cascade = load_cascade(file.cascade)
-    einsums = [einsum.name for einsum in cascade.einsums]
-    bound = [
-        (f"binding.{unit}[{i}]", name) for unit, names in file.binding.items() for i, name in enumerate(names)
-    ]
-    staged = [
-        (f"groups[{g}].stages[{s}].einsums[{i}]", name)
-        for g, group in enumerate(file.groups)
-        for s, stage in enumerate(group.stages)
-        for i, name in enumerate(stage.einsums)
-    ]
-    for path, name in (*bound, *staged):
-        if name not in einsums:
-            message = f"cascade {cascade.name} has no Einsum '{name}'{nearest(name, einsums)}"
-            yield Problem(message, spec.place_of(file, path), path)
-    for name in file.storage:
-        if name not in cascade.tensors:
-            message = f"cascade {cascade.name} has no tensor '{name}'{nearest(name, cascade.tensors)}"
-            yield Problem(message, spec.place_of(file, f"storage.{name}"), f"storage.{name}")
+    return f"mapping, cascade {file.cascade or 'of any kind'} on a {file.kind}"
 
 
 def _space(path: Path) -> str:
     """The mapping it varies has all its options and choices."""
     from dse.mappers.space import SpaceFile
-    from dse.simulator.mapping import ROOM, MappingFile
+    from dse.simulator.mapping import ROOM, load_file
 
     file = spec.load(path, SpaceFile, _ROOMS["space"])
     problems = list(_missing(file, "mapping", file.mapping, ROOM))
     if not problems:
-        known = spec.load(file.mapping, MappingFile, ROOM).options
+        known = load_file(file.mapping).options
         for option, choices in file.options.items():
             at = f"options.{option}"
             if option not in known:

@@ -14,11 +14,10 @@ from dse.errors import ConfigError, nearest
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Module and class of the schema of each kind of file; machines have one for each kind of machine.
+# Module and class of the schema of each kind of file; machines and mappings have one for each of their kinds.
 SCHEMAS = {
     "model": ("dse.workloads.model", "ModelFile"),
     "cascade": ("dse.workloads.cascade_file", "CascadeSpec"),
-    "mapping": ("dse.simulator.mapping", "MappingFile"),
     "space": ("dse.mappers.space", "SpaceFile"),
     "kernel": ("dse.workloads.annotation", "Annotation"),
     "sweep": ("dse.studies.sweep_file", "SweepFile"),
@@ -28,6 +27,7 @@ SCHEMAS = {
     "passage": ("dse.workloads.passage", "Passage"),
     "laws": ("dse.workloads.synthetic", "SyntheticFile"),
 }
+BY_KIND = {"machine": "dse.arch.machine", "mapping": "dse.simulator.mapping"}
 TOGETHER = {"workload": ("model", "cascade")}
 _DEFINITIONS = "#/$defs/"
 _NUMBER = r"^[+-]?(inf|[0-9.]+([eE][+-]?[0-9]+)?)$"
@@ -35,42 +35,42 @@ _BOUNDS = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
 
 
 def schema(what: str, kind: str | None) -> None:
-    """Print the JSON Schema of a kind of file, of one ``kind`` of machine only if given.
+    """Print the JSON Schema of a kind of file, of one ``kind`` of machine or mapping only if given.
 
     Raises
     ------
     ConfigError
-        No such kind of file or of machine.
+        No such kind of file, machine or mapping.
     """
     found = schemas(what)
     if kind is not None:
-        if what != "machine":
-            raise ConfigError(f"only machines have kinds: dse schema {what}")
+        if what not in BY_KIND:
+            raise ConfigError(
+                f"only {' and '.join(f'{name}s' for name in BY_KIND)} have kinds: dse schema {what}"
+            )
         if kind not in found:
             raise ConfigError(
-                f"'{kind}' is not a kind of machine{nearest(kind, found)} (there are: {', '.join(found)})"
+                f"'{kind}' is not a kind of {what}{nearest(kind, found)} (there are: {', '.join(found)})"
             )
         found = {kind: found[kind]}
     sys.stdout.write(json.dumps(_document(what, found), indent=2, ensure_ascii=False) + "\n")
 
 
 def schemas(what: str) -> dict[str, type[spec.Spec]]:
-    """Schemas a kind of file may follow, by name: for machines one for each kind, none where not built.
+    """Schemas a kind of file may follow, by name: for machines and mappings one for each kind, none where not built.
 
     Raises
     ------
     ConfigError
         No such kind of file.
     """
-    if what == "machine":
-        from dse.arch.machine import kinds
-        from dse.arch.machine import schema as of_kind
-
-        return {kind: of_kind(kind) for kind in kinds()}
+    if what in BY_KIND:
+        module = importlib.import_module(BY_KIND[what])
+        return {kind: module.schema(kind) for kind in module.kinds()}
     names = TOGETHER.get(what, (what,))
     unknown = [name for name in names if name not in SCHEMAS]
     if unknown:
-        known = ["machine", *TOGETHER, *SCHEMAS]
+        known = [*BY_KIND, *TOGETHER, *SCHEMAS]
         raise ConfigError(f"no kind of file '{what}'{nearest(what, known)}")
     loaded = {name: _loaded(*SCHEMAS[name]) for name in names}
     return {name: found for name, found in loaded.items() if found is not None}
@@ -92,9 +92,9 @@ def _document(what: str, found: Mapping[str, type[spec.Spec]]) -> dict[str, Any]
     if not found:
         raise ConfigError(f"this version of dse has no {what} files")
     documents = {name: {**_as_read(spec.json_schema(one)), "title": name} for name, one in found.items()}
-    if what == "machine":
-        for name, document in documents.items():
-            _fix_kind(document, name)
+    for name, document in documents.items() if what in BY_KIND else ():
+        _fix_kind(document, name)
+        if what == "machine":
             _add_sweep(document)
     if len(documents) == 1:
         return next(iter(documents.values()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -111,7 +113,7 @@ def test_equals_its_cascade(threshold: float) -> None:
         whole[f"{prefix}U"], whole[f"{prefix}L"] = (half.T if name == "k" else half for half in halves)
         whole[f"{prefix}S"] = float64(arguments[f"{name}_scale"][0, 0])
     sizes = {"e": 16, "f": 16, "p": 3, "m1": 3, "m0": 16}
-    scale = 16**-0.5 * np.log2(np.e)
+    scale = 16**-0.5 * math.log2(math.e)
     result = run("progressive_quantisation", sizes, whole, scale=scale, threshold=threshold)
     assert bool(result["AGAIN"]) == bool(again[0, 0]) == (threshold > 1)
     assert np.abs(result["AV"].T - float64(o[0])).max() < 1e-5

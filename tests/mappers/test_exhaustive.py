@@ -60,7 +60,10 @@ def test_search_does_not_depend_on_the_batch() -> None:
     together = choose("exhaustive", works, found, mapping, "paper", len(listed))
     for place, chosen in enumerate(together):
         alone = choose("exhaustive", take(works, [place]), found, mapping, "paper", 1)[0]
-        assert (alone.choices, alone.block.tolist()) == (chosen.choices, chosen.block.tolist())
+        assert (alone.choices, alone.numbers["block"].tolist()) == (
+            chosen.choices,
+            chosen.numbers["block"].tolist(),
+        )
 
 
 def test_paper_mapper_uses_the_published_choice_and_searches_elsewhere() -> None:
@@ -69,7 +72,7 @@ def test_paper_mapper_uses_the_published_choice_and_searches_elsewhere() -> None
     other = load_workload("bert", {"sequence": "48K"})
     published = choose("paper", listed, found, mapping, "paper", 1)[0]
     assert published.choices["stationarity"] == "weight"
-    assert published.block.tolist() == [1024.0]
+    assert published.numbers["block"].tolist() == [1024.0]
     searched = choose("paper", other, found, mapping, "paper", 1)[0]
     exhaustive = choose("exhaustive", other, found, mapping, "paper", 1)[0]
     assert searched.label == exhaustive.label

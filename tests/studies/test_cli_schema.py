@@ -32,7 +32,7 @@ def validator(*arguments: str) -> jsonschema.Draft202012Validator:
 
 
 def test_every_kind_of_file_can_be_asked_for() -> None:
-    assert set(SCHEMAS) == {"machine", *verb.TOGETHER, *verb.SCHEMAS}
+    assert set(SCHEMAS) == {*verb.BY_KIND, *verb.TOGETHER, *verb.SCHEMAS}
 
 
 @pytest.mark.parametrize(
@@ -85,4 +85,4 @@ def test_a_wrong_kind_names_those_there_are() -> None:
     assert ran.code == 2
     assert "did you mean 'spatial_array'?" in ran.err
     assert all(kind in ran.err for kind in kinds())
-    assert "only machines have kinds" in dse("schema", "cascade", "--kind", "gpu").err
+    assert "only machines and mappings have kinds" in dse("schema", "cascade", "--kind", "gpu").err
