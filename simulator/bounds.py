@@ -14,7 +14,7 @@ import numpy as np
 from dse.simulator.arrays import ONE, ZERO, add_to, total
 from dse.simulator.chains import chains_of
 from dse.simulator.loops import LoopCosts
-from dse.simulator.program import Body, Choose, Loop, Par, Seq, Sub, children_of, leaf_body, nodes_of
+from dse.simulator.program import Body, Choose, Leaf, Loop, Par, Seq, Sub, children_of, leaf_body, units_of
 from dse.simulator.structure import LATENCY
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from dse.simulator.arrays import Array
     from dse.simulator.points import Points
-    from dse.simulator.program import Action, Node, Step
+    from dse.simulator.program import Action, Branch, Node
 
 
 def costs(node: Loop | Body, points: Points) -> LoopCosts:
@@ -32,10 +32,17 @@ def costs(node: Loop | Body, points: Points) -> LoopCosts:
 
 def lower(node: Node, points: Points) -> Array:
     """Lower bound on the cycles of a node."""
+    if isinstance(node, Leaf):
+        return points.once("lower", node, lambda: _longest(node, points))
     return points.once("lower", node, lambda: _lower(node, points))
 
 
-def _lower(node: Node, points: Points) -> Array:
+def _longest(node: Leaf, points: Points) -> Array:
+    longest: Array = np.maximum.reduce(np.broadcast_arrays(*leaf_terms(node, points).values()))
+    return longest
+
+
+def _lower(node: Branch, points: Points) -> Array:
     if isinstance(node, Sub):
         return lower(node.program.root, points.inside(node)) * points.ratio(node)
     if isinstance(node, Loop | Body):
@@ -52,6 +59,11 @@ def _lower(node: Node, points: Points) -> Array:
     for span in [*spans[1:], *shared_work(node, points).values()]:
         longest = np.maximum(longest, span)
     return overlapped(longest, total(spans), node, points)
+
+
+def leaf_terms(node: Leaf, points: Points) -> dict[str, Array]:
+    """What can bound a leaf, in cycles."""
+    return points.once("terms", node, lambda: node.terms(points))
 
 
 def repeats(node: Loop, points: Points) -> Array:
@@ -96,6 +108,8 @@ def own_work(node: Node, points: Points) -> dict[str, Array]:
     """Server-cycles of each unit of this clock domain in a node."""
     if isinstance(node, Sub):
         return {}
+    if isinstance(node, Leaf):
+        return points.once("work", node, lambda: node.work(points))
     if isinstance(node, Loop | Body) and leaf_body(node) is not None:
         loop = costs(node, points)
         return {unit.name: loop.work(unit) for unit in loop.plan.units}
@@ -121,12 +135,6 @@ def shared_work(node: Par, points: Points) -> dict[str, Array]:
     }
 
 
-def units_of(node: Node) -> set[str]:
-    """Units of this clock domain that a node may use."""
-    bodies = (inner for inner in nodes_of(node) if isinstance(inner, Body))
-    return {step.unit for body in bodies for step in body.steps if step.unit is not None}
-
-
 def together(node: Par) -> list[list[Node]]:
     """Children of a Par in groups that share units; groups do not disturb each other."""
     groups: list[tuple[set[str], list[Node]]] = []
@@ -141,10 +149,12 @@ def together(node: Par) -> list[list[Node]]:
 
 def upper(node: Node, points: Points) -> Array:
     """Upper bound on the cycles of a node that has its units to itself."""
+    if isinstance(node, Leaf):
+        return points.once("upper", node, lambda: node.upper(points))
     return points.once("upper", node, lambda: _upper(node, points))
 
 
-def _upper(node: Node, points: Points) -> Array:
+def _upper(node: Branch, points: Points) -> Array:
     if isinstance(node, Sub):
         return upper(node.program.root, points.inside(node)) * points.ratio(node)
     if isinstance(node, Loop | Body):
@@ -192,7 +202,7 @@ def _greedy(group: list[Node], points: Points) -> Array:
 
 def chains(node: Node, points: Points) -> dict[str, Array]:
     """Most cycles of latency, and of units with servers to spare, on a chain of waiting steps of a node."""
-    if isinstance(node, Sub):
+    if isinstance(node, Sub | Leaf):
         return {LATENCY: upper(node, points)}
     if isinstance(node, Loop | Body):
         if leaf_body(node) is not None:
@@ -219,7 +229,6 @@ class Row(NamedTuple):
     """One action of one step in the tree, and how often the step is executed."""
 
     path: str
-    step: Step
     action: Action
     runs: Array
     points: Points
@@ -230,6 +239,9 @@ def rows(node: Node, points: Points, times: Array | None = None, prefix: str = "
     path = prefix + node.name
     if isinstance(node, Sub):
         yield from rows(node.program.root, points.inside(node), times, path + "/")
+    elif isinstance(node, Leaf):
+        for label, action, runs in node.actions(points):
+            yield Row(f"{path}/{label}", action, runs if times is None else times * runs, points)
     elif isinstance(node, Loop | Body) and (body := leaf_body(node)) is not None:
         loop = costs(node, points)
         for number, step in enumerate(body.steps):
@@ -237,7 +249,7 @@ def rows(node: Node, points: Points, times: Array | None = None, prefix: str = "
                 runs = loop.runs(number)
                 executed = runs if times is None else times * runs
                 for action in step.actions:
-                    yield Row(f"{path}/{step.name}", step, action, executed, points)
+                    yield Row(f"{path}/{step.name}", action, executed, points)
     elif isinstance(node, Loop):
         count = repeats(node, points)
         yield from rows(node.body, points, count if times is None else times * count, path + "/")
@@ -258,6 +270,12 @@ def _charged(found: Array, node: Node, points: Points, times: Array | None) -> A
     """``found`` plus the energy of the rows of a node, in ledger order."""
     if isinstance(node, Sub):
         return _charged(found, node.program.root, points.inside(node), times)
+    if isinstance(node, Leaf):
+        for label, action, runs in node.actions(points):
+            if action.joules is not ZERO:
+                each = points.checked(action.joules, "joules", label, unknown=True)
+                found = found + (runs if times is None else times * runs) * each
+        return found
     if isinstance(node, Loop | Body) and leaf_body(node) is not None:
         loop = costs(node, points)
         for number, name, energy in points.keep("charges", node, lambda: _charges(node)):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import networkx as nx
 
 from dse.errors import Problem, nearest
-from dse.simulator.program import Body, Choose, Loop, Sub, children_of
+from dse.simulator.program import Body, Choose, Leaf, Loop, Par, Sub, children_of, nodes_of, units_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -37,6 +37,11 @@ def _node_problems(node: Node, path: str, program: Program, subs: list[str]) -> 
     if isinstance(node, Sub):
         subs.append(node.name)
         return
+    if isinstance(node, Leaf):
+        for unit in sorted(node.units - program.units.keys()):
+            yield Problem(f"runs on unknown unit {unit!r}{nearest(unit, program.units)}", path=path)
+        yield from node.problems(path, program)
+        return
     if isinstance(node, Body):
         yield from _body_problems(node, path, program)
         return
@@ -46,10 +51,23 @@ def _node_problems(node: Node, path: str, program: Program, subs: list[str]) -> 
     yield from _repeated((child.name for child in below), "child", path)
     if isinstance(node, Choose) and node.objective not in OBJECTIVES:
         yield Problem(f"objective is {node.objective!r}; allowed: {', '.join(OBJECTIVES)}", path=path)
+    if isinstance(node, Par):
+        yield from _shared_with_leaves(node, path)
     if isinstance(node, Loop) and node.holds:
         yield from _hold_problems(node, path)
     for child in below:
         yield from _node_problems(child, f"{path}/{child.name}", program, subs)
+
+
+def _shared_with_leaves(node: Par, path: str) -> Iterator[Problem]:
+    """Units of leaves that another child of the same Par uses as well."""
+    for child in node.children:
+        others = set().union(*(units_of(other) for other in node.children if other is not child))
+        for leaf in (inner for inner in nodes_of(child) if isinstance(inner, Leaf)):
+            for unit in sorted(leaf.units & others):
+                yield Problem(
+                    f"{leaf.name!r} does not share its unit {unit!r} with other children", path=path
+                )
 
 
 def _repeated(names: Iterable[str], what: str, path: str) -> Iterator[Problem]:

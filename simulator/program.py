@@ -2,8 +2,8 @@
 
 Modelled: steps that hold a unit and delay their consumers, recurrences at a distance, storage slots that
 limit the iterations in flight, steps that run once in several iterations, series, parallel and chosen
-parts, clock domains. Not modelled here: items of different durations in one loop, blocks over slots, units
-shared at fluid rates.
+parts, clock domains. What none of these expresses (items of different durations, blocks over slots, units shared
+at fluid rates) is a ``Leaf``: a node that brings bounds and a simulation of its own.
 
 Every number is an array over design points (``dse.simulator.arrays``). Cycles are those of the program's
 clock.
@@ -11,6 +11,7 @@ clock.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
@@ -19,6 +20,10 @@ from dse.simulator.arrays import ONE, ZERO, Array, Values, as_array, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from dse.errors import Problem
+    from dse.simulator.points import Points
+    from dse.simulator.simulate import Run
 
 
 class Absent(float):
@@ -184,7 +189,51 @@ class Sub:
     program: Program
 
 
-Node: TypeAlias = Body | Loop | Seq | Par | Choose | Sub
+class Leaf(ABC):
+    """A node that brings its own bounds and simulation; its units are used by no other node at the same time.
+
+    Subclasses are frozen dataclasses with ``eq=False``; arrays have design points on axis 0, and whatever they need
+    on axis 1.
+    """
+
+    name: str
+
+    @property
+    @abstractmethod
+    def units(self) -> frozenset[str]:
+        """Units it may use."""
+
+    @abstractmethod
+    def arrays(self) -> Iterator[Array]:
+        """Every array it holds, those of its actions included."""
+
+    @abstractmethod
+    def problems(self, path: str, program: Program) -> Iterator[Problem]:
+        """Structural faults; units are checked elsewhere."""
+
+    @abstractmethod
+    def terms(self, points: Points) -> dict[str, Array]:
+        """What can bound it, by unit or ``latency``, in cycles: the lower bound is the largest."""
+
+    @abstractmethod
+    def upper(self, points: Points) -> Array:
+        """Upper bound on its cycles in any schedule that keeps no server idle while work waits for it."""
+
+    @abstractmethod
+    def work(self, points: Points) -> dict[str, Array]:
+        """Server-cycles of each of its units."""
+
+    @abstractmethod
+    def actions(self, points: Points) -> Iterator[tuple[str, Action, Array]]:
+        """What it is charged for: a label, the action, and how often it is executed."""
+
+    @abstractmethod
+    def run(self, points: Points, limit: int, record: int, path: str) -> Run:
+        """Event simulation of one design point: of no more than ``limit`` events, keeping ``record`` slices."""
+
+
+Branch: TypeAlias = Body | Loop | Seq | Par | Choose | Sub
+Node: TypeAlias = Branch | Leaf
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,6 +294,17 @@ def nodes_of(node: Node) -> Iterator[Node]:
         yield from nodes_of(child)
 
 
+def units_of(node: Node) -> set[str]:
+    """Units of this clock domain that a node may use."""
+    found: set[str] = set()
+    for inner in nodes_of(node):
+        if isinstance(inner, Leaf):
+            found |= inner.units
+        elif isinstance(inner, Body):
+            found |= {step.unit for step in inner.steps if step.unit is not None}
+    return found
+
+
 def leaf_body(node: Node) -> Body | None:
     """Body whose iterations overlap at ``node``: a Body itself, or that of a Loop over a Body."""
     inner = node.body if isinstance(node, Loop) else node
@@ -258,6 +318,15 @@ def arrays_of(program: Program) -> Iterator[Array]:
         for column in vars(type(part)).values():
             if isinstance(column, Column):
                 yield values[column.name]
+    yield from _leaf_arrays(program)
+
+
+def _leaf_arrays(program: Program) -> Iterator[Array]:
+    for node in nodes_of(program.root):
+        if isinstance(node, Leaf):
+            yield from node.arrays()
+        elif isinstance(node, Sub):
+            yield from _leaf_arrays(node.program)
 
 
 def _parts(program: Program) -> Iterator[Any]:
@@ -265,6 +334,8 @@ def _parts(program: Program) -> Iterator[Any]:
     yield from program.units.values()
     yield from program.constraints
     for node in nodes_of(program.root):
+        if isinstance(node, Leaf):
+            continue
         yield node
         if isinstance(node, Sub):
             yield from _parts(node.program)

@@ -16,11 +16,23 @@ import numpy as np
 
 from dse.errors import DseError, InfeasibleError
 from dse.simulator.arrays import ONE
-from dse.simulator.bounds import chosen, together, units_of
+from dse.simulator.bounds import chosen, together
 from dse.simulator.engine import MAX_STEPS, PRECISION_BITS, Engine, Slice
 from dse.simulator.loop_run import LoopRun, in_ticks, whole
 from dse.simulator.points import Points, all_units
-from dse.simulator.program import Body, Choose, Loop, Par, Program, Seq, Sub, leaf_body, nodes_of
+from dse.simulator.program import (
+    Body,
+    Choose,
+    Leaf,
+    Loop,
+    Par,
+    Program,
+    Seq,
+    Sub,
+    leaf_body,
+    nodes_of,
+    units_of,
+)
 from dse.simulator.steady import SKIPPED, Steady
 from dse.simulator.structure import plan_of
 from dse.simulator.usage import NOT_OVERLAPPED
@@ -105,6 +117,19 @@ def _joined(one: Time | None, one_cycles: float, other: Time | None, other_cycle
     return Time(servers, one.busy + other.busy, stall, one.idle + other.idle)
 
 
+def _both(one: Time, other: Time) -> Time:
+    """Times of a unit that served steps and a leaf in the same cycles."""
+    stall = {
+        cause: one.stall.get(cause, 0.0) + other.stall.get(cause, 0.0) for cause in one.stall | other.stall
+    }
+    cycles = one.busy + one.idle + sum(one.stall.values())
+    busy = one.busy + other.busy
+    lost = sum(stall.values())
+    fitting = min(1.0, (cycles - busy) / lost) if lost else 1.0
+    stall = {cause: cycles_of * fitting for cause, cycles_of in stall.items()}
+    return Time(one.servers, busy, stall, cycles - busy - sum(stall.values()))
+
+
 class Simulator:
     """Simulates the nodes of one program at one design point."""
 
@@ -118,6 +143,8 @@ class Simulator:
         """Simulate a node that has its units to itself."""
         if isinstance(node, Sub):
             return self._sub(node, path)
+        if isinstance(node, Leaf):
+            return node.run(self.points, self.limit, self.record, path)
         if isinstance(node, Loop | Body):
             return self._together([node], [path]) if leaf_body(node) is not None else self._repeat(node, path)
         if isinstance(node, Choose):
@@ -195,7 +222,7 @@ class Simulator:
 
     def _together(self, group: list[Node], paths: list[str]) -> Run:
         """Simulate nodes that start together and share units."""
-        names = sorted(set().union(*(units_of(node) for node in group)))
+        names = sorted(set().union(*(stepped(node) for node in group)))
         counts = self.points.program.units
         servers = {name: whole(counts[name].count, self.points, f"count of {name}", 1) for name in names}
         engine = Engine(servers, self._ticks(group), self.limit, self.record)
@@ -228,6 +255,11 @@ class Simulator:
         return 1 << max(0, PRECISION_BITS - int(np.floor(np.log2(least))))
 
 
+def stepped(node: Node) -> set[str]:
+    """Units whose steps the engine serves one by one; leaves run by themselves."""
+    return set().union(*(units_of(inner) for inner in nodes_of(node) if isinstance(inner, Body)))
+
+
 class Joint:
     """Runs nodes as processes on one engine."""
 
@@ -240,7 +272,7 @@ class Joint:
     def execute(self, node: Node, path: str, alone: bool = False) -> Generator[simpy.Event, None, None]:
         """Process of one node; ``alone`` allows it to skip what repeats."""
         simulator, env = self.simulator, self.engine.env
-        if isinstance(node, Sub):
+        if isinstance(node, Sub | Leaf):
             run = simulator.run(node, path)
             self.private.append(run)
             yield env.timeout(self._ticks(run.cycles))
@@ -269,12 +301,14 @@ class Joint:
         return in_ticks(np.array([cycles]), self.engine.ticks, self.simulator.points, "a clock domain")
 
     def add_private(self, found: Run) -> None:
-        """Add the units of inner clock domains, idle while these did not run."""
+        """Add the units of inner clock domains and leaves, idle while these did not run."""
         whole_run = Run()
         for run in self.private:
             whole_run.follow(run)
         whole_run.follow(Run(found.cycles - whole_run.cycles))
-        found.units |= whole_run.units
+        for name, time in whole_run.units.items():
+            own = found.units.get(name)
+            found.units[name] = time if own is None else _both(own, time)
         found.steps += whole_run.steps
         found.extrapolated |= whole_run.extrapolated
 

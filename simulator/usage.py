@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dse.simulator.arrays import ZERO, total
-from dse.simulator.bounds import chosen, costs, lower, repeats, shared_work
-from dse.simulator.program import Body, Choose, Loop, Par, Seq, Sub, leaf_body
+from dse.simulator.bounds import chosen, costs, leaf_terms, lower, own_work, repeats, shared_work
+from dse.simulator.program import Body, Choose, Leaf, Loop, Par, Seq, Sub, leaf_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +52,8 @@ def shares(node: Node, points: Points) -> dict[str, Array]:
         ratio = points.ratio(node)
         inner = shares(node.program.root, points.inside(node))
         return {f"{node.name}/{name}": part * ratio for name, part in inner.items()}
+    if isinstance(node, Leaf):
+        return leaf_shares(node, points)
     if isinstance(node, Loop | Body):
         if leaf_body(node) is not None:
             cycles, code = costs(node, points).bound
@@ -65,6 +67,17 @@ def shares(node: Node, points: Points) -> dict[str, Array]:
     if isinstance(node, Choose):
         parts = [_masked(part, chosen(node, points) == number) for number, part in enumerate(parts)]
     return _summed(parts)
+
+
+def leaf_shares(node: Leaf, points: Points) -> dict[str, Array]:
+    """Cycles of a leaf under the first of its largest terms."""
+    cycles, found = lower(node, points), {}
+    left = np.ones(cycles.shape, dtype=np.bool_)
+    for name, term in leaf_terms(node, points).items():
+        here = left & (term == cycles)
+        left = left & ~here
+        found[name] = np.where(here, cycles, 0.0)
+    return found
 
 
 def _masked(parts: dict[str, Array], mask: np.ndarray) -> dict[str, Array]:
@@ -112,6 +125,8 @@ def unit_times(node: Node, points: Points) -> dict[str, UnitTime]:
         ratio = points.ratio(node)
         inner = unit_times(node.program.root, points.inside(node))
         return {f"{node.name}/{name}": time.map(lambda t: t * ratio) for name, time in inner.items()}
+    if isinstance(node, Leaf):
+        return _leaf_times(node, points)
     if isinstance(node, Loop | Body):
         if leaf_body(node) is not None:
             return _loop_times(node, points)
@@ -121,6 +136,18 @@ def unit_times(node: Node, points: Points) -> dict[str, UnitTime]:
     parts = [unit_times(child, points) for child in node.children]
     names = list(dict.fromkeys(name for part in parts for name in part))
     return {name: _together(name, node, parts, points) for name in names}
+
+
+def _leaf_times(node: Leaf, points: Points) -> dict[str, UnitTime]:
+    """A unit of a leaf is busy for its work and stalled by what bounds the leaf for the rest."""
+    cycles, shares_of = lower(node, points), leaf_shares(node, points)
+    found = {}
+    for name, busy in own_work(node, points).items():
+        servers = points.at(points.program.units[name].count)
+        rest = np.maximum(servers * cycles - busy, 0.0)
+        stall = {cause: np.where(share > 0, rest, 0.0) for cause, share in shares_of.items() if cause != name}
+        found[name] = UnitTime(servers, busy, stall, rest - total([rest * 0.0, *stall.values()]))
+    return found
 
 
 def _loop_times(node: Loop | Body, points: Points) -> dict[str, UnitTime]:
@@ -170,6 +197,8 @@ def critical_path(node: Node, points: Points, prefix: str = "") -> list[tuple[st
         ratio = points.ratio(node)
         inner = critical_path(node.program.root, points.inside(node), path + "/")
         return [(label, part * ratio) for label, part in inner]
+    if isinstance(node, Leaf):
+        return [(f"{path}: {name}", part) for name, part in leaf_shares(node, points).items()]
     if isinstance(node, Loop | Body):
         if leaf_body(node) is not None:
             return _loop_path(node, points, path)

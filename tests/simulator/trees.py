@@ -17,6 +17,7 @@ from dse.simulator.program import (
     Constraint,
     Edge,
     Hold,
+    Leaf,
     Loop,
     Node,
     Par,
@@ -136,6 +137,7 @@ def changed(
         if isinstance(node, Loop):
             holds = tuple(replace(hold, capacity=capacity(hold.capacity)) for hold in node.holds)
             return Loop(node.name, node.count, node_of(node.body), holds)
+        assert not isinstance(node, Leaf), "random trees have no leaves"
         return replace(node, children=tuple(node_of(child) for child in node.children))
 
     def with_busy(step: Step) -> Step:
@@ -163,6 +165,7 @@ def at_point(program: Program, point: int) -> Program:
             return Loop(node.name, one(node.count), node_of(node.body), holds)
         if isinstance(node, Par):
             return Par(node.name, tuple(node_of(c) for c in node.children), one(node.overlap))
+        assert not isinstance(node, Leaf), "random trees have no leaves"
         return replace(node, children=tuple(node_of(child) for child in node.children))
 
     def step_of(step: Step) -> Step:
