@@ -1,0 +1,65 @@
+"""Expected rounds, elements read and cycles of quick-select with uniform pivots on distinct values, in closed form.
+
+Knuth ("Mathematical analysis of algorithms", 1971) gives the mean comparisons of quick-select for the m-th of n,
+C(n, m) = 2 ((n + 1) H(n) - (n + 3 - m) H(n + 1 - m) - (m + 2) H(m) + n + 3), a round on n comparing n - 1 elements;
+an element is a pivot on the way with probability 1 / (1 + its distance from the m-th), so that rounds are
+H(m) + H(n + 1 - m) - 1 in the mean. A round reads its pivot, too: elements read are C plus rounds. What is left of
+a row in each round is taken for uniform. For large n this is 2 n (1 + h(k / n)) / P with h the entropy in nats, plus
+rounds times overhead. Not modelled: ties, positional pivots on ordered streams, FIFOs that overflow.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import digamma
+
+from dse.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dse.simulator.arrays import Array
+    from dse.simulator.topk.parameters import TopK
+
+EULER = float(np.euler_gamma)
+UNIFORM_PIVOTS = ("uniform", "row_head", "first")
+
+
+def harmonic(n: Array) -> Array:
+    """Harmonic numbers 1 + 1/2 + ... + 1/n."""
+    found: Array = digamma(n + 1.0) + EULER
+    return found
+
+
+def expected_rounds(n: Array, k: Array) -> Array:
+    """Mean rounds to find the k-th of n."""
+    return harmonic(k) + harmonic(n + 1.0 - k) - 1.0
+
+
+def expected_scanned(n: Array, k: Array) -> Array:
+    """Mean elements read in all rounds to find the k-th of n."""
+    low, high, every = harmonic(k), harmonic(n + 1.0 - k), harmonic(n)
+    compared = 2.0 * ((n + 1.0) * every - (n + 3.0 - k) * high - (k + 2.0) * low + n + 3.0)
+    return compared + low + high - 1.0
+
+
+def expected_cycles(engine: TopK, n: Array, k: Array) -> Array:
+    """Mean cycles that requests hold an engine: arrays n and k of one shape; 0 where they bypass it.
+
+    Raises
+    ------
+    ConfigError
+        The engine's pivot rule, ties or FIFOs are not those the closed form holds for.
+    """
+    if engine.pivot not in UNIFORM_PIVOTS or engine.ties != "three_way":
+        raise ConfigError(
+            f"the closed form holds for uniform pivots, not {engine.pivot} with {engine.ties} ties; "
+            "use the model random_integer"
+        )
+    if bool(np.any(n - 1.0 > engine.fifo_rows * engine.lanes)):
+        raise ConfigError("the closed form holds where nothing overflows; use the model random_integer")
+    scanned, rounds = expected_scanned(n, k), expected_rounds(n, k)
+    rest = (0.5 - 0.5 / engine.lanes) * (1.0 if engine.convention.rounding == "up" else -1.0)
+    fill, drain = engine.edge_cycles(n, k)
+    cycles = scanned / engine.lanes + rounds * (engine.convention.overhead_cycles + rest) + fill + drain
+    return np.where(engine.bypasses(n, k), 0.0, cycles)
