@@ -1,7 +1,8 @@
 """Mappers by name: each takes a batch of design points and returns one mapping for each point.
 
 A mapper is a module of this folder with ``choose(workload, machine, mapping, accounting, size) -> list[Mapping]``;
-``size`` is the number of design points.
+``size`` is the number of design points. One that searches a single problem for any objective has
+``explore(search)``, too.
 """
 
 from __future__ import annotations
@@ -13,7 +14,11 @@ from typing import TYPE_CHECKING
 from dse.errors import ConfigError, Problem, nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
     from dse.arch.machine import Machine
+    from dse.mappers.search.search import Search
     from dse.simulator.mapping import Mapping
     from dse.workloads.workload import Workload
 
@@ -36,9 +41,28 @@ def choose(
     ConfigError
         No such mapper.
     """
+    found: list[Mapping] = _module(mapper).choose(workload, machine, mapping, accounting, size)
+    return found
+
+
+def explorer(mapper: str) -> Callable[[Search], None]:
+    """The search of a mapper.
+
+    Raises
+    ------
+    ConfigError
+        No such mapper, or one that takes its mapping as given.
+    """
+    module = _module(mapper)
+    if not hasattr(module, "explore"):
+        raise ConfigError(
+            Problem(f"'{mapper}' searches nothing: dse run evaluates its choice", path="mapper")
+        )
+    found: Callable[[Search], None] = module.explore
+    return found
+
+
+def _module(mapper: str) -> ModuleType:
     if mapper not in mappers():
         raise ConfigError(Problem(f"no mapper '{mapper}'{nearest(mapper, mappers())}", path="mapper"))
-    found: list[Mapping] = importlib.import_module(f"dse.mappers.{mapper}").choose(
-        workload, machine, mapping, accounting, size
-    )
-    return found
+    return importlib.import_module(f"dse.mappers.{mapper}")

@@ -1,15 +1,19 @@
-"""Exhaustive search of a mapping's space: every combination of options is evaluated on all points and blocks at once.
+"""Exhaustive search: every candidate of a space is evaluated, or shown not to matter.
 
-The objective is latency, then energy, then the order of the space, so that the result does not depend on chance.
+``explore`` serves any objective on one problem. ``choose`` serves sweeps: all options on all points and blocks at once,
+for latency, then energy, then the order of the space, so that the result does not depend on chance.
 """
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dse.mappers.search.candidates import grid
+from dse.mappers.search.search import BATCH
 from dse.mappers.space import SpaceFile, blocks, combinations, has_space, load_space
 from dse.simulator.evaluate import evaluate
 from dse.simulator.lowering import lower
@@ -19,9 +23,20 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dse.arch.spatial_array import SpatialArray
+    from dse.mappers.search.search import Search
     from dse.simulator.arrays import Array
     from dse.simulator.mapping import Mapping
     from dse.workloads.workload import Workload
+
+
+def explore(search: Search) -> None:
+    """Try every candidate, in the order of the space."""
+    for part in search.space.parts:
+        lengths = tuple(len(axis.choices) for axis in part.axes)
+        total = math.prod(lengths)
+        for start in range(0, total, BATCH):
+            codes = grid(lengths, start, min(start + BATCH, total))
+            search.measure(part, codes[search.space.allowed(part, codes)])
 
 
 def choose(

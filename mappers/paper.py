@@ -1,4 +1,4 @@
-"""The mapping a machine's paper gives: its published choice where one is listed, else searched in its own space."""
+"""The mapping a machine's paper gives: as its file states, or from its table of choices, searched where that ends."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from dse.mappers.exhaustive import choose as search
 from dse.mappers.points import published
-from dse.mappers.space import has_space
 from dse.simulator.stack import take
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ def choose(
     workload: Workload, machine: SpatialArray, mapping: Mapping, accounting: str, size: int
 ) -> list[Mapping]:
     """One mapping for each design point."""
-    if not workload.sizes or (mapping.points is None and not has_space(mapping)):
+    if not workload.sizes or mapping.points is None:
         return [mapping] * size
     found: list[Mapping] = []
     for point in range(size):

@@ -1,4 +1,4 @@
-"""Mapping spaces: the options and block sizes a search may choose among, one YAML each."""
+"""Mapping spaces: what a search may choose among, one YAML each, and constraints on it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import numpy as np
 from pydantic import Field
 
 from dse import spec
+from dse.errors import ConfigError, Problem, nearest
 from dse.simulator.mapping import Mapping, load_mapping
+from dse.units import PositiveCount
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,17 +21,42 @@ if TYPE_CHECKING:
 ROOM = "mappers/spaces"
 
 
+class RangeFile(spec.Spec):
+    """Bounds of a numeric choice, both inclusive."""
+
+    least: PositiveCount = 1
+    most: PositiveCount | None = None
+
+
 class SpaceFile(spec.Spec):
-    """A space file: the mapping it varies, and what may vary."""
+    """A space file: the mapping it varies, what may vary, and what is fixed, forbidden or bounded."""
 
     title: str
     source: str
     mapping: str
-    options: dict[str, list[str]] = Field(description="choices allowed for each option of the mapping")
+    options: dict[str, list[str]] = Field(
+        default_factory=dict,
+        description="choices allowed for each option of the mapping; all choices of an option not named",
+    )
+    cascades: list[str] = Field(
+        default_factory=list, description="cascades the mapping may run; its own if none is named"
+    )
+    numbers: dict[str, list[PositiveCount]] = Field(
+        default_factory=dict, description="values to try for numbers of the mapping"
+    )
     blocks: Literal["doubling", "given"] = Field(
         default="given",
         description="queries in a block: one tile, doubled up to all queries, or as the mapping says",
     )
+    alternatives: list[str] = Field(
+        default_factory=list,
+        description="further spaces searched beside this one, with mappings of their own",
+    )
+    fix: dict[str, str] = Field(default_factory=dict, description="axis: the one choice it keeps")
+    forbid: list[dict[str, str]] = Field(
+        default_factory=list, description="combinations of choices that are left out"
+    )
+    range: dict[str, RangeFile] = Field(default_factory=dict, description="bounds of numeric axes")
 
 
 def has_space(mapping: Mapping) -> bool:
@@ -42,11 +69,58 @@ def load_space(name: str) -> SpaceFile:
     return spec.load(name, SpaceFile, ROOM)
 
 
+def options_of(space: SpaceFile) -> dict[str, list[str]]:
+    """Choices of every option of the space's mapping.
+
+    Raises
+    ------
+    ConfigError
+        The space names an option or a choice that the mapping does not have.
+    """
+    known = {name: list(patches) for name, patches in load_mapping(space.mapping).file.options.items()}
+    problems = []
+    for name, choices in space.options.items():
+        if name not in known:
+            problems.append(_unknown(space, f"options.{name}", name, known))
+        else:
+            problems += [
+                _unknown(space, f"options.{name}", choice, known[name])
+                for choice in choices
+                if choice not in known[name]
+            ]
+    if problems:
+        raise ConfigError(*problems)
+    return {name: space.options.get(name, choices) for name, choices in known.items()}
+
+
+def numbers_of(space: SpaceFile) -> dict[str, list[int]]:
+    """Values of the numbers the space names.
+
+    Raises
+    ------
+    ConfigError
+        The mapping has no such number.
+    """
+    known = list(type(load_mapping(space.mapping).file).numbers)
+    unknown = [name for name in space.numbers if name not in known]
+    if unknown:
+        raise ConfigError(*(_unknown(space, f"numbers.{name}", name, known) for name in unknown))
+    return {name: [int(value) for value in values] for name, values in space.numbers.items()}
+
+
+def _unknown(space: SpaceFile, path: str, given: str, known: dict[str, list[str]] | list[str]) -> Problem:
+    return Problem(
+        f"mapping {space.mapping} has no '{given}'{nearest(given, list(known))}",
+        spec.place_of(space, path),
+        path,
+    )
+
+
 def combinations(space: SpaceFile) -> Iterator[Mapping]:
     """Every mapping of the space, blocks aside, first options first."""
-    names = list(space.options)
-    for chosen in itertools.product(*space.options.values()):
-        yield load_mapping(space.mapping, dict(zip(names, chosen, strict=True)))
+    options = options_of(space)
+    for chosen in itertools.product(*options.values()):
+        yield load_mapping(space.mapping, dict(zip(options, chosen, strict=True)))
 
 
 def blocks(space: SpaceFile, tile: float, queries: float) -> Array:

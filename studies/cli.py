@@ -13,40 +13,23 @@ from typing import Annotated, Any
 import typer
 
 from dse import __version__
-from dse.errors import nearest
 from dse.studies.exits import guarded
-
-FORMATS = ("table", "csv", "json")
-ACCOUNTINGS = ("physical", "paper")
-LEVELS = ("events", "counts", "values")
-WIDTHS = ("column", "page")
-LISTS = (
-    "machines",
-    "workloads",
-    "models",
-    "cascades",
-    "traces",
-    "kernels",
-    "mappers",
-    "mappings",
-    "spaces",
-    "sweeps",
-    "studies",
-)
-SCHEMAS = (
-    "machine",
-    "workload",
-    "model",
-    "cascade",
-    "mapping",
-    "space",
-    "kernel",
-    "sweep",
-    "study",
-    "sram",
-    "technology",
-    "passage",
-    "laws",
+from dse.studies.options import (
+    LEVELS,
+    LISTS,
+    SCHEMAS,
+    WIDTHS,
+    Accounting,
+    Changes,
+    Format,
+    MachineArgument,
+    Mapper,
+    MappingName,
+    Options,
+    Output,
+    Parameters,
+    WorkloadArgument,
+    one_of,
 )
 
 app = typer.Typer(
@@ -77,20 +60,6 @@ def _verb(name: str, **values: object) -> None:
     raise typer.Exit(guarded(call))
 
 
-def _one_of(choices: tuple[str, ...], metavar: str = "") -> dict[str, Any]:
-    """Settings of an argument or option with few values: checked, completed, shown in the help."""
-
-    def check(value: str | None) -> str | None:
-        if value is not None and value not in choices:
-            raise typer.BadParameter(f"'{value}' is not one of {', '.join(choices)}{nearest(value, choices)}")
-        return value
-
-    def complete(incomplete: str) -> list[str]:
-        return [choice for choice in choices if choice.startswith(incomplete)]
-
-    return {"callback": check, "autocompletion": complete, "metavar": metavar or f"[{'|'.join(choices)}]"}
-
-
 def _examples(*lines: str) -> str:
     return "\n".join(["\b", "Examples:", *(f"  dse {line}" for line in lines)])
 
@@ -99,40 +68,6 @@ def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"dse {__version__}")
         raise typer.Exit
-
-
-MachineArgument = Annotated[str, typer.Argument(metavar="MACHINE", help="A shipped machine, or a path.")]
-WorkloadArgument = Annotated[
-    str, typer.Argument(metavar="WORKLOAD", help="A shipped model, cascade or trace, or a path.")
-]
-Parameters = Annotated[
-    list[str] | None,
-    typer.Option("-p", "--parameter", metavar="KEY=VALUE", help="A parameter of the workload; repeatable."),
-]
-Changes = Annotated[
-    list[str] | None,
-    typer.Option(
-        "-m",
-        "--machine-value",
-        metavar="KEY=VALUE",
-        help="A value of the machine file to replace; repeatable.",
-    ),
-]
-Accounting = Annotated[str, typer.Option(help="Conventions to count by.", **_one_of(ACCOUNTINGS))]
-Mapper = Annotated[str, typer.Option(metavar="NAME", help="How to choose a mapping.")]
-MappingName = Annotated[
-    str | None,
-    typer.Option("--mapping", metavar="NAME", help="A shipped mapping, or a path; else the machine's own."),
-]
-Options = Annotated[
-    list[str] | None,
-    typer.Option("--option", metavar="KEY=VALUE", help="A choice among the mapping's options; repeatable."),
-]
-Output = Annotated[
-    Path | None,
-    typer.Option("-o", "--output", metavar="FILE", help="Also write the result: .csv, .json or .parquet."),
-]
-Format = Annotated[str, typer.Option("--format", help="Form of the output.", **_one_of(FORMATS))]
 
 
 @app.callback()
@@ -148,7 +83,7 @@ def _dse(
 def list_(
     kind: Annotated[
         str | None,
-        typer.Argument(help=f"One of {', '.join(LISTS)}; all if left out.", **_one_of(LISTS, "[KIND]")),
+        typer.Argument(help=f"One of {', '.join(LISTS)}; all if left out.", **one_of(LISTS, "[KIND]")),
     ] = None,
     form: Format = "table",
 ) -> None:
@@ -171,7 +106,7 @@ def check(
 
 @app.command(epilog=_examples("schema machine > machine.schema.json", "schema cascade"))
 def schema(
-    what: Annotated[str, typer.Argument(help=f"One of {', '.join(SCHEMAS)}.", **_one_of(SCHEMAS, "FILE"))],
+    what: Annotated[str, typer.Argument(help=f"One of {', '.join(SCHEMAS)}.", **one_of(SCHEMAS, "FILE"))],
     kind: Annotated[str | None, typer.Option(metavar="KIND", help="Only this kind of machine.")] = None,
 ) -> None:
     """Print the JSON Schema of a kind of file, for editors."""
@@ -259,6 +194,61 @@ def explain(
     )
 
 
+@app.command(
+    "map",
+    epilog=_examples(
+        "map flat bert -p sequence=64K --count",
+        "map flat bert -p sequence=64K --objective pareto",
+        "map fusemax bert -p sequence=4K --mapper evolutionary --budget 500 --seed 1",
+    ),
+)
+def map_(
+    machine: MachineArgument,
+    workload: WorkloadArgument,
+    parameters: Parameters = None,
+    changes: Changes = None,
+    objective: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="latency, energy, edp, area_delay, capacity; several with commas, or pareto, for a front.",
+        ),
+    ] = "latency",
+    accounting: Accounting = "physical",
+    mapper: Annotated[str, typer.Option(metavar="NAME", help="The search.")] = "exhaustive",
+    mapping: MappingName = None,
+    space: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="A shipped mapping space, or a path; else that of the mapping."),
+    ] = None,
+    budget: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Candidates to try at most; no limit if left out.")
+    ] = None,
+    time: Annotated[
+        float | None, typer.Option(metavar="SECONDS", min=0.0, help="Time after which to stop with the best.")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of random choices.")] = 0,
+    count: Annotated[bool, typer.Option("--count", help="Only say how many candidates there are.")] = False,
+    output: Output = None,
+    form: Format = "table",
+) -> None:
+    """Search the mappings of a problem: best, Pareto front, rejects."""
+    point = _point(machine, workload, parameters, changes, accounting, mapper, mapping, None)
+    del point["options"]
+    _verb(
+        "map",
+        **point,
+        objective_name=objective,
+        space=space,
+        budget=budget,
+        seconds=time,
+        seed=seed,
+        count=count,
+        output=output,
+        format=form,
+    )
+
+
 def _point(
     machine: str,
     workload: str,
@@ -322,7 +312,7 @@ def plot(
         Path | None, typer.Option(metavar="FOLDER", help="Where to write; figures/ of RESULTS if left out.")
     ] = None,
     width: Annotated[
-        str, typer.Option(help="Width of the figures: 3.5 or 7 inches.", **_one_of(WIDTHS))
+        str, typer.Option(help="Width of the figures: 3.5 or 7 inches.", **one_of(WIDTHS))
     ] = "page",
 ) -> None:
     """Draw the figures of a sweep, each with its data."""
@@ -357,7 +347,7 @@ def trace(
         typer.Option("-p", "--parameter", metavar="KEY=VALUE", help="A parameter of the kernel; repeatable."),
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the random inputs.")] = 0,
-    level: Annotated[str, typer.Option(help="What to keep of each program.", **_one_of(LEVELS))] = "events",
+    level: Annotated[str, typer.Option(help="What to keep of each program.", **one_of(LEVELS))] = "events",
     bits: Annotated[
         int | None,
         typer.Option(metavar="N", min=1, max=16, help="Bits of the scores kept with level values."),

@@ -83,4 +83,4 @@ def test_unknown_mapper_names_the_nearest() -> None:
     found, mapping = load_machine("flat"), load_mapping("flat")
     with pytest.raises(ConfigError, match="did you mean 'exhaustive'"):
         choose("exhaustiv", load_workload("bert", {"sequence": "1K"}), found, mapping, "paper", 1)
-    assert set(mappers()) == {"exhaustive", "paper"}
+    assert set(mappers()) == {"bayesian", "evolutionary", "exhaustive", "paper", "random"}

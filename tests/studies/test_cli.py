@@ -13,7 +13,7 @@ import pytest
 from dse import __version__
 from dse.errors import ConfigError, DseError, InfeasibleError, MissingDependencyError, Place, Problem
 from dse.simulator.lowering import ACCOUNTINGS
-from dse.studies import cli
+from dse.studies import options
 from dse.studies.exits import EXTRAS, guarded
 from dse.studies.tables import FORMATS
 from dse.workloads.trace import LEVELS
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-VERBS = ("list", "check", "schema", "passes", "run", "explain", "sweep", "plot", "study", "trace")
+VERBS = ("list", "check", "schema", "passes", "run", "explain", "map", "sweep", "plot", "study", "trace")
 HEAVY = {"numpy", "pandas", "pint", "pydantic", "yaml", "torch", "triton", "scipy", "matplotlib", "pyarrow"}
 
 
@@ -83,9 +83,9 @@ def test_usage_errors_say_what_is_right(arguments: list[str], said: str) -> None
 
 
 def test_choices_are_those_of_the_code_that_reads_them() -> None:
-    assert set(cli.ACCOUNTINGS) == set(ACCOUNTINGS)
-    assert set(cli.FORMATS) == set(FORMATS)
-    assert set(cli.LEVELS) == set(LEVELS)
+    assert set(options.ACCOUNTINGS) == set(ACCOUNTINGS)
+    assert set(options.FORMATS) == set(FORMATS)
+    assert set(options.LEVELS) == set(LEVELS)
 
 
 POINT = {

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dse import spec
-from dse.studies.cli import LISTS
+from dse.studies.options import LISTS
 from dse.studies.verbs import listing
 from tests.studies.cli_runner import ROOT, dse
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from dse.arch.machine import kinds
-from dse.studies.cli import SCHEMAS
+from dse.studies.options import SCHEMAS
 from dse.studies.verbs import listing
 from dse.studies.verbs import schema as verb
 from tests.studies.cli_runner import dse

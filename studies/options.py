@@ -1,0 +1,89 @@
+"""Words of the command line that verbs share: choices with few values, arguments, options."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dse.errors import nearest
+
+FORMATS = ("table", "csv", "json")
+ACCOUNTINGS = ("physical", "paper")
+LEVELS = ("events", "counts", "values")
+WIDTHS = ("column", "page")
+LISTS = (
+    "machines",
+    "workloads",
+    "models",
+    "cascades",
+    "traces",
+    "kernels",
+    "mappers",
+    "mappings",
+    "spaces",
+    "sweeps",
+    "studies",
+)
+SCHEMAS = (
+    "machine",
+    "workload",
+    "model",
+    "cascade",
+    "mapping",
+    "space",
+    "kernel",
+    "sweep",
+    "study",
+    "sram",
+    "technology",
+    "passage",
+    "laws",
+)
+
+
+def one_of(choices: tuple[str, ...], metavar: str = "") -> dict[str, Any]:
+    """Settings of an argument or option with few values: checked, completed, shown in the help."""
+
+    def check(value: str | None) -> str | None:
+        if value is not None and value not in choices:
+            raise typer.BadParameter(f"'{value}' is not one of {', '.join(choices)}{nearest(value, choices)}")
+        return value
+
+    def complete(incomplete: str) -> list[str]:
+        return [choice for choice in choices if choice.startswith(incomplete)]
+
+    return {"callback": check, "autocompletion": complete, "metavar": metavar or f"[{'|'.join(choices)}]"}
+
+
+MachineArgument = Annotated[str, typer.Argument(metavar="MACHINE", help="A shipped machine, or a path.")]
+WorkloadArgument = Annotated[
+    str, typer.Argument(metavar="WORKLOAD", help="A shipped model, cascade or trace, or a path.")
+]
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option("-p", "--parameter", metavar="KEY=VALUE", help="A parameter of the workload; repeatable."),
+]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-m",
+        "--machine-value",
+        metavar="KEY=VALUE",
+        help="A value of the machine file to replace; repeatable.",
+    ),
+]
+Accounting = Annotated[str, typer.Option(help="Conventions to count by.", **one_of(ACCOUNTINGS))]
+Mapper = Annotated[str, typer.Option(metavar="NAME", help="How to choose a mapping.")]
+MappingName = Annotated[
+    str | None,
+    typer.Option("--mapping", metavar="NAME", help="A shipped mapping, or a path; else the machine's own."),
+]
+Options = Annotated[
+    list[str] | None,
+    typer.Option("--option", metavar="KEY=VALUE", help="A choice among the mapping's options; repeatable."),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", metavar="FILE", help="Also write the result: .csv, .json or .parquet."),
+]
+Format = Annotated[str, typer.Option("--format", help="Form of the output.", **one_of(FORMATS))]
