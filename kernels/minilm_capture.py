@@ -18,7 +18,7 @@ import numpy as np
 
 from dse.errors import DseError, TraceError
 from dse.kernels import launch
-from dse.kernels.trace_kernel import kernel_hash
+from dse.kernels.reference import kernel_hash
 from dse.workloads.keep import keep_lists, linear_ratios
 from dse.workloads.passage import load_passage
 from dse.workloads.score_trace import LARGEST_CODE, HeadScores, ScoreTrace, write_scores

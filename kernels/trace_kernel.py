@@ -7,8 +7,6 @@ the kernel's name, and a naive reference beside it. Not modelled: tracing on a G
 
 from __future__ import annotations
 
-import ast
-import hashlib
 import importlib
 import importlib.metadata
 import json
@@ -25,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from dse import errors
 from dse.errors import DseError, TraceError
 from dse.kernels import launch
+from dse.kernels.reference import kernel_hash, largest_error
 from dse.workloads.annotation import load_annotation
 from dse.workloads.trace import LEVELS, Trace
 from dse.workloads.trace_file import read_trace, write_trace
@@ -105,23 +104,6 @@ def _check_level(annotation: Annotation, name: str, level: str, sample: bool) ->
         raise TraceError(
             f"a sampled trace has level counts, not {level}: it does not keep the order of events"
         )
-
-
-def kernel_hash(name: str) -> str:
-    """SHA-256 of the kernel's source file and of those it takes device functions from; needs no triton."""
-    files = [Path(__file__).with_name(f"{name}.py")]
-    for path in files:
-        files += [other for other in _device_files(path) if other not in files]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
-
-
-def _device_files(path: Path) -> list[Path]:
-    """Files of this folder that a kernel's file imports and that hold device functions, sorted."""
-    imports = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
-    names = {name.name for node in imports if node.module == "dse.kernels" for name in node.names}
-    names |= {str(node.module).removeprefix("dse.kernels.") for node in imports}
-    found = sorted(path.with_name(f"{name}.py") for name in names)
-    return [other for other in found if other.is_file() and "@triton.jit" in other.read_text()]
 
 
 def _trace_here(
@@ -234,18 +216,11 @@ def _compare(
     if math.prod(int(str(values[name])) for name in names) > LARGEST_COMPARISON:
         return None
     reference = getattr(launch.kernel_module(f"{name}_naive"), f"{name}_naive")(**inputs)
-    error = max(_error(got, wanted) for got, wanted in zip(outputs, reference, strict=True))
+    error = max(largest_error(got, wanted) for got, wanted in zip(outputs, reference, strict=True))
     tolerance = annotation.tolerance[str(values["precision"])]
     if not error <= tolerance:
         raise TraceError(f"'{name}' differs from its naive reference by {error:.3g}, more than {tolerance:g}")
     return error
-
-
-def _error(got: Any, wanted: Any) -> float:  # noqa: ANN401 - torch tensors
-    """Largest absolute difference; equal infinities agree, NaN and unequal ones give infinity."""
-    difference = (got.double() - wanted.double()).abs()
-    difference = difference.masked_fill(got.double() == wanted.double(), 0.0)
-    return float(difference.nan_to_num(nan=math.inf).max())
 
 
 def _trace_in_new_process(request: Mapping[str, object]) -> Trace:

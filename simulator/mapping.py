@@ -2,7 +2,7 @@
 
 A mapping file says how one kind of machine runs a cascade; each kind adds its own keys in
 ``simulator/<kind>/mapping.py``, with a schema `File`. Options are named patches of the same file, and numbers are what
-a search may choose for each design point: both are set with ``-o``.
+a search may choose for each design point: both are set with ``--option``.
 """
 
 from __future__ import annotations

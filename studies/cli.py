@@ -1,21 +1,18 @@
 """The command line ``dse``: its verbs, their options and exit codes.
 
-A verb is the function of the same name in ``dse.studies.verbs.<verb>``, imported when it is called: this
-module loads typer and the standard library only. What a verb raises becomes an exit code in
-``dse.studies.exits``.
+A verb is the function of the same name in ``dse.studies.verbs.<verb>``, imported when it is called: this module and
+``cli_gpu``, which has the verbs that run kernels, load typer and the standard library only. What a verb raises becomes
+an exit code in ``dse.studies.exits``.
 """
 
-import importlib
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from dse import __version__
-from dse.studies.exits import guarded
+from dse.studies import cli_gpu
 from dse.studies.options import (
-    LEVELS,
     LISTS,
     SCHEMAS,
     WIDTHS,
@@ -29,6 +26,8 @@ from dse.studies.options import (
     Output,
     Parameters,
     WorkloadArgument,
+    call_verb,
+    examples,
     one_of,
 )
 
@@ -48,22 +47,6 @@ def main() -> None:
     app(prog_name="dse")
 
 
-def _verb(name: str, **values: object) -> None:
-    """Call ``dse.studies.verbs.<name>.<name>`` and exit with the code it returns, 0 for None."""
-
-    def call() -> int:
-        module = importlib.import_module(f"dse.studies.verbs.{name}")
-        code = getattr(module, name)(**values)
-        sys.stdout.flush()
-        return code or 0
-
-    raise typer.Exit(guarded(call))
-
-
-def _examples(*lines: str) -> str:
-    return "\n".join(["\b", "Examples:", *(f"  dse {line}" for line in lines)])
-
-
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"dse {__version__}")
@@ -79,7 +62,7 @@ def _dse(
     """Simulate attention accelerators and explore their designs."""
 
 
-@app.command("list", epilog=_examples("list", "list machines", "list workloads --format json"))
+@app.command("list", epilog=examples("list", "list machines", "list workloads --format json"))
 def list_(
     kind: Annotated[
         str | None,
@@ -88,11 +71,11 @@ def list_(
     form: Format = "table",
 ) -> None:
     """List machines, workloads, kernels, mappers, studies and more."""
-    _verb("listing", kind=kind, format=form)
+    call_verb("listing", kind=kind, format=form)
 
 
 @app.command(
-    epilog=_examples("check my_machine.yaml", "check arch/*.yaml", "check --resolved fusemax_cascade")
+    epilog=examples("check my_machine.yaml", "check arch/*.yaml", "check --resolved fusemax_cascade")
 )
 def check(
     files: Annotated[
@@ -101,20 +84,20 @@ def check(
     resolved: Annotated[bool, typer.Option("--resolved", help="Print each file after 'extends'.")] = False,
 ) -> None:
     """Validate files of any kind and show all their errors at once."""
-    _verb("check", files=list(files), resolved=resolved)
+    call_verb("check", files=list(files), resolved=resolved)
 
 
-@app.command(epilog=_examples("schema machine > machine.schema.json", "schema cascade"))
+@app.command(epilog=examples("schema machine > machine.schema.json", "schema cascade"))
 def schema(
     what: Annotated[str, typer.Argument(help=f"One of {', '.join(SCHEMAS)}.", **one_of(SCHEMAS, "FILE"))],
     kind: Annotated[str | None, typer.Option(metavar="KIND", help="Only this kind of machine.")] = None,
 ) -> None:
     """Print the JSON Schema of a kind of file, for editors."""
-    _verb("schema", what=what, kind=kind)
+    call_verb("schema", what=what, kind=kind)
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "passes softmax_3pass",
         "passes softmax_1pass -p e=64 -p f=64 -p m=4K -p p=4K -p m0=256",
         "passes bert -p sequence=4K",
@@ -127,11 +110,11 @@ def passes(
     form: Format = "table",
 ) -> None:
     """Show passes over each rank, what they keep live, and operations."""
-    _verb("passes", workload=workload, parameters=list(parameters or ()), format=form)
+    call_verb("passes", workload=workload, parameters=list(parameters or ()), format=form)
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "run fusemax bert -p sequence=4K -p batch=64",
         "run fusemax bert -p sequence=64K --baseline flat",
         "run fusemax bert -p sequence=4K -m global_buffer.capacity=8MiB --format json",
@@ -157,7 +140,7 @@ def run(
     form: Format = "table",
 ) -> None:
     """Evaluate one design point: cycles, energy, bound, breakdown."""
-    _verb(
+    call_verb(
         "run",
         **_point(machine, workload, parameters, changes, accounting, mapper, mapping, options),
         baseline=baseline,
@@ -169,7 +152,7 @@ def run(
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "explain fusemax bert -p sequence=4K", "explain flat xlm -p sequence=256K --accounting paper"
     )
 )
@@ -186,7 +169,7 @@ def explain(
     form: Format = "table",
 ) -> None:
     """Say what a design point costs, what bounds it, what relieves it."""
-    _verb(
+    call_verb(
         "explain",
         **_point(machine, workload, parameters, changes, accounting, mapper, mapping, options),
         output=output,
@@ -196,7 +179,7 @@ def explain(
 
 @app.command(
     "map",
-    epilog=_examples(
+    epilog=examples(
         "map flat bert -p sequence=64K --count",
         "map flat bert -p sequence=64K --objective pareto",
         "map fusemax bert -p sequence=4K --mapper evolutionary --budget 500 --seed 1",
@@ -235,7 +218,7 @@ def map_(
     """Search the mappings of a problem: best, Pareto front, rejects."""
     point = _point(machine, workload, parameters, changes, accounting, mapper, mapping, None)
     del point["options"]
-    _verb(
+    call_verb(
         "map",
         **point,
         objective_name=objective,
@@ -272,7 +255,7 @@ def _point(
     }
 
 
-@app.command(epilog=_examples("sweep fusemax", "sweep arch/fusemax.yaml --jobs 4 --out results/mine --fresh"))
+@app.command(epilog=examples("sweep fusemax", "sweep arch/fusemax.yaml --jobs 4 --out results/mine --fresh"))
 def sweep(
     file: Annotated[
         str, typer.Argument(metavar="FILE", help="A machine or sweep: a shipped name, or a path.")
@@ -288,7 +271,7 @@ def sweep(
     form: Format = "table",
 ) -> None:
     """Evaluate all design points of a sweep; a second call resumes."""
-    _verb(
+    call_verb(
         "sweep",
         file=file,
         jobs=jobs,
@@ -301,7 +284,7 @@ def sweep(
     )
 
 
-@app.command(epilog=_examples("plot results/fusemax", "plot results/fusemax --kind roofline --kind speedup"))
+@app.command(epilog=examples("plot results/fusemax", "plot results/fusemax --kind roofline --kind speedup"))
 def plot(
     results: Annotated[Path, typer.Argument(metavar="RESULTS", help="The folder of a sweep.")],
     kinds: Annotated[
@@ -316,10 +299,10 @@ def plot(
     ] = "page",
 ) -> None:
     """Draw the figures of a sweep, each with its data."""
-    _verb("plot", results=results, kinds=list(kinds or ()), out=out, width=width)
+    call_verb("plot", results=results, kinds=list(kinds or ()), out=out, width=width)
 
 
-@app.command(epilog=_examples("study fusemax", "study --all --format json"))
+@app.command(epilog=examples("study fusemax", "study --all --format json"))
 def study(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="NAME...", help="Studies to reproduce.")
@@ -333,42 +316,7 @@ def study(
     """Reproduce published results: claimed against simulated."""
     if bool(names) == all_:
         raise typer.BadParameter("give either names of studies, or --all", param_hint="NAME")
-    _verb("study", names=list(names or ()), all_=all_, out=out, format=form)
+    call_verb("study", names=list(names or ()), all_=all_, out=out, format=form)
 
 
-@app.command(epilog=_examples("trace flash_forward -p sequence=512 -p causal=true -o flash.parquet"))
-def trace(
-    kernel: Annotated[str, typer.Argument(metavar="KERNEL", help="A shipped kernel.")],
-    output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="FILE", help="The trace to write: .parquet.")
-    ],
-    parameters: Annotated[
-        list[str] | None,
-        typer.Option("-p", "--parameter", metavar="KEY=VALUE", help="A parameter of the kernel; repeatable."),
-    ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the random inputs.")] = 0,
-    level: Annotated[str, typer.Option(help="What to keep of each program.", **one_of(LEVELS))] = "events",
-    bits: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, max=16, help="Bits of the scores kept with level values."),
-    ] = None,
-    sample: Annotated[
-        bool, typer.Option("--sample", help="Run a few programs, verify that the rest follows; level counts.")
-    ] = False,
-    targets: Annotated[
-        list[str] | None,
-        typer.Option("--target", metavar="TARGET", help="Compile for sm_80, sm_90 ...; repeatable."),
-    ] = None,
-) -> None:
-    """Run a Triton kernel, record it, check it against its cascade."""
-    _verb(
-        "trace",
-        kernel=kernel,
-        parameters=list(parameters or ()),
-        output=output,
-        seed=seed,
-        level="counts" if sample else level,
-        bits=bits,
-        sample=sample,
-        targets=list(targets or ()),
-    )
+cli_gpu.add_to(app)

@@ -1,11 +1,14 @@
 """Words of the command line that verbs share: choices with few values, arguments, options."""
 
+import importlib
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from dse.errors import nearest
+from dse.studies.exits import guarded
 
 FORMATS = ("table", "csv", "json")
 ACCOUNTINGS = ("physical", "paper")
@@ -23,6 +26,7 @@ LISTS = (
     "spaces",
     "sweeps",
     "studies",
+    "suites",
 )
 SCHEMAS = (
     "machine",
@@ -34,11 +38,29 @@ SCHEMAS = (
     "kernel",
     "sweep",
     "study",
+    "suite",
     "sram",
     "technology",
     "passage",
     "laws",
 )
+
+
+def call_verb(name: str, **values: object) -> None:
+    """Call ``dse.studies.verbs.<name>.<name>`` and exit with the code it returns, 0 for None."""
+
+    def call() -> int:
+        module = importlib.import_module(f"dse.studies.verbs.{name}")
+        code = getattr(module, name)(**values)
+        sys.stdout.flush()
+        return code or 0
+
+    raise typer.Exit(guarded(call))
+
+
+def examples(*lines: str) -> str:
+    """Epilogue of a command's help."""
+    return "\n".join(["\b", "Examples:", *(f"  dse {line}" for line in lines)])
 
 
 def one_of(choices: tuple[str, ...], metavar: str = "") -> dict[str, Any]:

@@ -297,6 +297,13 @@ def _kernel(path: Path) -> str:
     return f"kernel, cascade {annotation.cascade}"
 
 
+def _suite(path: Path) -> str:
+    """Kernels and their parameters."""
+    from dse.studies.measure_suite import load_suite
+
+    return f"suite, {len(load_suite(path).jobs)} jobs"
+
+
 def _trace(path: Path) -> str:
     """A whole trace."""
     from dse.workloads.trace_file import read_trace
@@ -324,6 +331,7 @@ CHECKS: dict[str, Callable[[Path], str]] = {
     "kernel": _kernel,
     "sweep": _sweep,
     "study": _study,
+    "suite": _suite,
     "sram": _by_schema("sram"),
     "technology": _by_schema("technology"),
     "passage": _by_schema("passage"),

@@ -53,6 +53,7 @@ SHELVES = {
     "spaces": Shelf("space", "mappers/spaces"),
     "sweeps": Shelf("sweep", "studies/sweeps"),
     "studies": Shelf("study", "studies", "/study.yaml"),
+    "suites": Shelf("suite", "studies/gpu/suites"),
 }
 TOGETHER = {"workloads": ("models", "cascades", "traces")}
 

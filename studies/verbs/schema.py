@@ -22,6 +22,7 @@ SCHEMAS = {
     "kernel": ("dse.workloads.annotation", "Annotation"),
     "sweep": ("dse.studies.sweep_file", "SweepFile"),
     "study": ("dse.studies.study_file", "StudyFile"),
+    "suite": ("dse.studies.measure_suite", "SuiteFile"),
     "sram": ("dse.arch.tables.sram", "SramFile"),
     "technology": ("dse.simulator.technology", "TechnologyFile"),
     "passage": ("dse.workloads.passage", "Passage"),

@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
 
 from dse.kernels import interpreter, minilm  # noqa: E402
-from dse.kernels.trace_kernel import kernel_hash  # noqa: E402
+from dse.kernels.reference import kernel_hash  # noqa: E402
 
 
 @pytest.fixture(scope="module")

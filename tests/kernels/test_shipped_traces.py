@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dse.kernels.trace_kernel import kernel_hash, trace_kernel
+from dse.kernels.reference import kernel_hash
+from dse.kernels.trace_kernel import trace_kernel
 from dse.workloads.annotation import load_annotation
 from dse.workloads.cascade_file import load_cascade
 from dse.workloads.lift import LiftedTrace, lift

@@ -22,7 +22,8 @@ pytest.importorskip("triton")
 
 from dse.kernels import flash_forward_naive as naive
 from dse.kernels import trace_kernel as trace_module
-from dse.kernels.trace_kernel import kernel_hash, trace_kernel
+from dse.kernels.reference import kernel_hash
+from dse.kernels.trace_kernel import trace_kernel
 
 ANNOTATION = load_annotation("flash_forward")
 CASCADE = load_cascade(ANNOTATION.cascade)

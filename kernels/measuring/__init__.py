@@ -1,0 +1,1 @@
+"""Measuring kernels on a GPU with torch, triton and numpy alone."""
