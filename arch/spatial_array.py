@@ -9,22 +9,19 @@ Not modelled: network on chip, leakage, control; they are absent from the FuseMa
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from dse.arch.machine import Array, MachineFile
-from dse.arch.tables.sram import SramFile, load_sram
-from dse.errors import ConfigError
+from dse.arch.parts.memory import Memory, MemoryFile, array_or
 from dse.spec import Spec
 from dse.units import (
-    Bytes,
-    BytesPerSecond,
+    Bits,
     Cycles,
     In,
     JoulesPerOp,
-    JoulesPerWord,
     PositiveCount,
     Quantity,
     SquareMetres,
@@ -34,21 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 KIND = "spatial_array"
-AccessEnergy = Annotated[Quantity, In(("J/bit", "J/row"))]
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """A memory level. Energies are per byte; an infinite capacity or bandwidth is one the file does not limit."""
-
-    name: str
-    capacity_bytes: Array
-    bandwidth_byte_per_s: Array
-    row_bytes: Array
-    ports: Array
-    read_j_per_byte: Array
-    write_j_per_byte: Array
-    area_m2: Array
+WordEnergy = Annotated[Quantity, In(("J/word", "J/bit"))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +56,8 @@ class ComputeUnit:
     """An array of processing elements: rows × columns, or lanes (one row).
 
     Areas are those of one element: its functional units, each register entry of at least ``least_entries``, and each
-    bit of a register's address. NaN is an area the file does not know.
+    bit of a register's address. NaN is an area the file does not know. An axis that multicasts delivers one read to all
+    elements that share it; one that reduces adds up their results on the way out.
     """
 
     name: str
@@ -86,6 +70,8 @@ class ComputeUnit:
     least_entries: Array
     address_bit_area_m2: Array
     operations: Mapping[str, Operation]
+    multicast: Mapping[str, bool]
+    reduces: Mapping[str, bool]
 
     @property
     def elements(self) -> Array:
@@ -99,7 +85,7 @@ class ComputeUnit:
     def area_m2(self) -> Array:
         """Area of all elements, registers included."""
         entries = np.maximum(self.registers, self.least_entries) * self.entry_area_m2
-        address_bits = np.maximum(np.ceil(np.log2(self.registers)), 1.0)
+        address_bits = np.maximum(np.ceil(np.log2(np.maximum(self.registers, 1.0))), 1.0)
         registers = entries + address_bits * self.address_bit_area_m2
         return self.elements * (self.logic_area_m2 + registers)
 
@@ -136,8 +122,9 @@ class SpatialArray:
             for axis, extent in unit.axes.items():
                 wider = replace(unit, axes={**unit.axes, axis: extent * factor})
                 yield f"units.{name}.{axis}", replace(self, units={**self.units, name: wider})
-            deeper = replace(unit, registers=unit.registers * factor)
-            yield f"units.{name}.registers", replace(self, units={**self.units, name: deeper})
+            if unit.registers[0]:
+                deeper = replace(unit, registers=unit.registers * factor)
+                yield f"units.{name}.registers", replace(self, units={**self.units, name: deeper})
 
     @property
     def area_m2(self) -> Array:
@@ -146,69 +133,6 @@ class SpatialArray:
         for unit in self.units.values():
             total = total + unit.area_m2
         return total + self.memories["global_buffer"].area_m2
-
-
-class MemoryFile(Spec):
-    """One memory level of a machine file."""
-
-    source: str
-    capacity: Bytes | None = None
-    bandwidth: BytesPerSecond | None = None
-    row: Bytes | None = Field(
-        default=None, description="bytes one access moves; needed where energy is per row"
-    )
-    ports: PositiveCount | None = Field(
-        default=None, description="rows that can be read or written per cycle"
-    )
-    read: AccessEnergy | None = Field(default=None, description="absent where no source gives it")
-    write: AccessEnergy | None = None
-    area: SquareMetres | None = None
-    table: str | None = Field(default=None, description="table of memories that knows the area of this size")
-
-    @model_validator(mode="after")
-    def _area_once(self) -> Self:
-        if self.table is None:
-            return self
-        if self.area is not None:
-            raise ValueError("needs either area or table")
-        if self.capacity is None or self.row is None or self.ports is None:
-            raise ValueError("needs capacity, row and ports to be found in its table")
-        self.macros()
-        return self
-
-    @model_validator(mode="after")
-    def _row_known(self) -> Self:
-        per_row = any(energy is not None and energy.unit == "J/row" for energy in (self.read, self.write))
-        if self.row is None and (self.ports is not None or per_row):
-            raise ValueError("needs row: energies per row and ports count rows")
-        return self
-
-    def macros(self) -> SramFile | None:
-        """The table this memory is looked up in."""
-        try:
-            return None if self.table is None else load_sram(self.table)
-        except ConfigError as error:
-            raise ValueError(str(error)) from None
-
-    def build(self, name: str) -> Memory:
-        """The memory level, with energies per byte."""
-        row = float("nan") if self.row is None else self.row
-        return Memory(
-            name=name,
-            capacity_bytes=_array(self.capacity, np.inf),
-            bandwidth_byte_per_s=_array(self.bandwidth, np.inf),
-            row_bytes=_array(self.row, np.nan),
-            ports=_array(self.ports, np.nan),
-            read_j_per_byte=_array(_per_byte(self.read, row), np.nan),
-            write_j_per_byte=_array(_per_byte(self.write, row), np.nan),
-            area_m2=_array(self._area_m2(), np.nan),
-        )
-
-    def _area_m2(self) -> float | None:
-        table = self.macros()
-        if table is None or self.capacity is None or self.row is None or self.ports is None:
-            return self.area
-        return table.area_m2(self.capacity, self.row, self.ports)
 
 
 class OperationFile(Spec):
@@ -250,10 +174,28 @@ class RegistersFile(Spec):
     """Registers of one processing element."""
 
     entries: PositiveCount = Field(description="words per element")
-    read: JoulesPerWord
-    write: JoulesPerWord
+    width: Bits | None = Field(default=None, description="of a word; needed where energy is per bit")
+    read: WordEnergy
+    write: WordEnergy
     area: RegisterAreaFile | None = None
     source: str
+
+    @model_validator(mode="after")
+    def _width_known(self) -> Self:
+        if self.width is None and "J/bit" in (self.read.unit, self.write.unit):
+            raise ValueError("needs width: energies per bit count the bits of a word")
+        return self
+
+    def word_j(self, energy: Quantity) -> float:
+        """Energy of one word."""
+        return energy.value * (self.width or 1.0) if energy.unit == "J/bit" else energy.value
+
+
+class AxisFile(Spec):
+    """What an axis of an array does for all its elements at once."""
+
+    multicast: bool = Field(default=True, description="one read serves all elements that use the word")
+    reduce: bool = Field(default=True, description="results of the elements are added up on the way out")
 
 
 class UnitFile(Spec):
@@ -262,13 +204,19 @@ class UnitFile(Spec):
     source: str
     shape: Annotated[list[PositiveCount], Field(min_length=2, max_length=2)] | None = None
     lanes: PositiveCount | None = None
-    registers: RegistersFile
+    axes: dict[Literal["rows", "columns", "lanes"], AxisFile] = Field(
+        default_factory=dict, description="axes that cannot both multicast and reduce"
+    )
+    registers: RegistersFile | None = Field(default=None, description="absent where elements keep nothing")
     operations: dict[str, OperationFile]
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if (self.shape is None) == (self.lanes is None):
             raise ValueError("needs either shape or lanes")
+        for axis in self.axes:
+            if (axis == "lanes") == (self.lanes is None):
+                raise ValueError(f"has no axis {axis}")
         for name, operation in self.operations.items():
             for used in (*operation.uses, *operation.absorbs):
                 if used not in self.operations:
@@ -284,19 +232,27 @@ class UnitFile(Spec):
             if self.shape is None
             else dict(zip(("rows", "columns"), self.shape, strict=True))
         )
-        area = self.registers.area
+        registers = self.registers
+        area = None if registers is None else registers.area
         return ComputeUnit(
             name=name,
-            axes={axis: _array(extent, np.nan) for axis, extent in axes.items()},
-            registers=_array(self.registers.entries, np.nan),
-            register_read_j=_array(self.registers.read, np.nan),
-            register_write_j=_array(self.registers.write, np.nan),
-            logic_area_m2=_array(self._logic_area_m2(), np.nan),
-            entry_area_m2=_array(None if area is None else area.entry, np.nan),
-            least_entries=_array(None if area is None else area.least, np.nan),
-            address_bit_area_m2=_array(None if area is None else area.address_bit, np.nan),
+            axes={axis: array_or(extent, np.nan) for axis, extent in axes.items()},
+            registers=array_or(0 if registers is None else registers.entries, np.nan),
+            register_read_j=array_or(0.0 if registers is None else registers.word_j(registers.read), np.nan),
+            register_write_j=array_or(
+                0.0 if registers is None else registers.word_j(registers.write), np.nan
+            ),
+            logic_area_m2=array_or(self._logic_area_m2(), np.nan),
+            entry_area_m2=array_or(None if area is None else area.entry, np.nan),
+            least_entries=array_or(None if area is None else area.least, np.nan),
+            address_bit_area_m2=array_or(None if area is None else area.address_bit, np.nan),
             operations={key: self._operation(key) for key in self.operations},
+            multicast={axis: self._axis(axis).multicast for axis in axes},
+            reduces={axis: self._axis(axis).reduce for axis in axes},
         )
+
+    def _axis(self, name: str) -> AxisFile:
+        return next((given for axis, given in self.axes.items() if axis == name), AxisFile())
 
     def _logic_area_m2(self) -> float | None:
         """Area of one element's functional units; None unless every one is known."""
@@ -318,11 +274,11 @@ class UnitFile(Spec):
             writes += count * part.register_writes
         return Operation(
             name=name,
-            busy_cycles=_array(busy, 0.0),
-            energy_j=_array(energy, 0.0),
-            register_reads=_array(reads, 0.0),
-            register_writes=_array(writes, 0.0),
-            uses={used: _array(count, 0.0) for used, count in file.uses.items()},
+            busy_cycles=array_or(busy, 0.0),
+            energy_j=array_or(energy, 0.0),
+            register_reads=array_or(reads, 0.0),
+            register_writes=array_or(writes, 0.0),
+            uses={used: array_or(count, 0.0) for used, count in file.uses.items()},
             absorbs=tuple(file.absorbs),
         )
 
@@ -341,8 +297,8 @@ class File(MachineFile):
         if self.memories["dram"].bandwidth is None:
             raise ValueError("memories.dram needs bandwidth")
         buffer = self.memories["global_buffer"]
-        if buffer.capacity is None or buffer.ports is None:
-            raise ValueError("memories.global_buffer needs capacity, row and ports")
+        if buffer.capacity is None or (buffer.ports is None and buffer.bandwidth is None):
+            raise ValueError("memories.global_buffer needs capacity, and row and ports or bandwidth")
         for name, memory in self.memories.items():
             table = memory.macros()
             if table is not None and table.technology != self.technology:
@@ -356,19 +312,9 @@ class File(MachineFile):
             kind=KIND,
             title=self.title,
             mapping=self.mapping,
-            technology_m=_array(self.technology, np.nan),
-            clock_hz=_array(self.clock, np.nan),
+            technology_m=array_or(self.technology, np.nan),
+            clock_hz=array_or(self.clock, np.nan),
             notes=tuple(self.notes),
             memories={key: memory.build(key) for key, memory in self.memories.items()},
             units={key: unit.build(key) for key, unit in self.units.items()},
         )
-
-
-def _array(value: float | None, missing: float) -> Array:
-    return np.array([missing if value is None else value], dtype=np.float64)
-
-
-def _per_byte(energy: Quantity | None, row_bytes: float) -> float | None:
-    if energy is None:
-        return None
-    return energy.value * 8.0 if energy.unit == "J/bit" else energy.value / row_bytes

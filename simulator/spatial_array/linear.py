@@ -147,7 +147,7 @@ def dense_tree(layer: Dense, physical: bool) -> Node:
     if not physical:
         return Par(f"{name}.layer", (Body(transfer.name, (transfer,)), Body(name, (compute,))))
     level = machine.memories["global_buffer"]
-    ports = total([a.bytes for a in buffer]) / level.row_bytes / level.ports
+    ports = total([a.bytes for a in buffer]) / level.byte_per_cycle(machine.clock_hz)
     port_step = Step(f"{name}.buffer", "global_buffer", ports, actions=buffer)
     axes = machine.units[UNIT].axes
     skew = Step(f"{name}.skew", None, axes["rows"] + axes["columns"] - 2.0 * ONE)

@@ -125,12 +125,12 @@ def _machine_facts(machine: SpatialArray) -> Facts:
         area_m2=machine.area_m2,
         memory_byte_per_s={
             "dram": dram.bandwidth_byte_per_s,
-            "global_buffer": buffer.row_bytes * buffer.ports * machine.clock_hz,
+            "global_buffer": buffer.byte_per_cycle(machine.clock_hz) * machine.clock_hz,
         },
         cycles_each={},
         cycles_per_byte={
             "dram": machine.clock_hz / dram.bandwidth_byte_per_s,
-            "global_buffer": 1.0 / (buffer.row_bytes * buffer.ports),
+            "global_buffer": 1.0 / buffer.byte_per_cycle(machine.clock_hz),
         },
         window=unknown,
         block_queries=unknown,

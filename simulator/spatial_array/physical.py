@@ -101,7 +101,7 @@ def _steps(problem: Problem2D, storage: Storage, group: GroupFile) -> list[Step]
 def _port_cycles(problem: Problem2D, actions: tuple[Action, ...]) -> Array:
     """Cycles the pooled ports need: one row for each port and cycle."""
     buffer = problem.machine.memories["global_buffer"]
-    return bytes_at(actions, "global_buffer") / buffer.row_bytes / buffer.ports
+    return bytes_at(actions, "global_buffer") / buffer.byte_per_cycle(problem.machine.clock_hz)
 
 
 def _dram_cycles(problem: Problem2D, moved: Array) -> Array:
