@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -107,9 +108,35 @@ def load_machine(source: str | Path, overrides: Mapping[str, str] | None = None)
     ConfigError
         The file, or an override, is wrong; all problems together.
     """
-    document = spec.load(source, _Kind, ROOM)
-    file = spec.load(source, schema(document.kind), ROOM, changes=overrides)
-    return file.build(spec.origin(file).stem)
+    return read_machine(source).build(overrides)
+
+
+@dataclass(frozen=True)
+class OpenMachine:
+    """A machine file that was read, to be built any number of times with different values."""
+
+    document: spec.Document
+    schema: type[MachineFile]
+
+    def build(self, overrides: Mapping[str, str] | None = None) -> Machine:
+        """The machine with dotted keys replaced, as in `load_machine`."""
+        return self.document.load(self.schema, overrides).build(self.document.path.stem)
+
+    def component(self, key: str) -> tuple[str | int, ...]:
+        """The part of the machine that a dotted key belongs to: ``memories.dram`` for its bandwidth."""
+        return self.document.steps(key)[:2]
+
+
+def read_machine(source: str | Path) -> OpenMachine:
+    """The machine file of a path or shipped name, read once.
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be read, or is of no known kind.
+    """
+    document = spec.read(source, ROOM)
+    return OpenMachine(document, schema(document.load(_Kind).kind))
 
 
 class _Kind(spec.Spec, extra="allow"):

@@ -46,6 +46,26 @@ def stack(values: Sequence[T]) -> T:
     return result
 
 
+def arrays(value: Any) -> list[np.ndarray[Any, Any]]:  # noqa: ANN401
+    """Every array in ``value``, in an order that values of one structure share."""
+    found: list[np.ndarray[Any, Any]] = []
+
+    def note(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        found.append(array)
+        return array
+
+    _mapped(value, note)
+    return found
+
+
+def with_arrays(value: T, new: Sequence[np.ndarray[Any, Any]]) -> T:
+    """``value`` with its arrays replaced by others, in the order of `arrays`."""
+    rest = iter(new)
+    found: Any = _mapped(value, lambda _: next(rest))
+    result: T = found
+    return result
+
+
 def take(value: T, indices: Sequence[int] | np.ndarray[Any, np.dtype[np.intp]]) -> T:
     """The points at ``indices``; arrays of shape (1,) hold for all points and stay."""
     chosen = np.asarray(indices, dtype=np.intp)

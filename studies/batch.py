@@ -1,4 +1,4 @@
-"""Design points by the batch: requests are resolved once each, grouped by structure, and evaluated on arrays.
+"""Design points by the batch: machines, workloads and mappings resolved once each, and evaluated on arrays.
 
 A request names a machine, a workload and how to map and count; a row holds everything `docs/formats.md` lists for one
 design point. Rows come back in the order of the requests and do not depend on how they were grouped.
@@ -6,21 +6,25 @@ design point. Rows come back in the order of the requests and do not depend on h
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from dse.arch.machine import Machine, load_machine
-from dse.errors import ConfigError, Problem
+from dse.errors import WRONG_INPUT, ConfigError, Problem
 from dse.mappers.choose import DEFAULT, choose
 from dse.simulator.evaluate import Evaluation, evaluate
 from dse.simulator.lowering import Lowered, lower
 from dse.simulator.mapping import Mapping, load_mapping
 from dse.simulator.stack import stack, structure, take
+from dse.studies.grid import Listed
 from dse.workloads.load import load_workload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from dse.studies.grid import Codes, Table
     from dse.workloads.workload import Workload
 
 Pairs = tuple[tuple[str, Any], ...]
@@ -85,11 +89,12 @@ class Resolver:
             self.workloads[key] = load_workload(request.workload, dict(request.parameters))
         return self.workloads[key]
 
-    def mapping(self, request: Request) -> Mapping:
+    def mapping(self, request: Request, machine: Machine | None = None) -> Mapping:
         """Mapping a request names, or its machine's default, options applied."""
-        key = (request.mapping or self.machine(request).mapping, request.options)
+        name = request.mapping or (machine or self.machine(request)).mapping
+        key = (name, request.options)
         if key not in self.mappings:
-            self.mappings[key] = load_mapping(key[0], dict(request.options))
+            self.mappings[key] = load_mapping(name, dict(request.options))
         return self.mappings[key]
 
 
@@ -102,49 +107,92 @@ def evaluate_requests(requests: Sequence[Request], resolver: Resolver | None = N
         A file or parameter is wrong, or a mapping does not fit; all requests with such problems together.
     """
     resolver = resolver or Resolver()
-    by_structure: dict[Any, list[int]] = {}
-    problems: dict[Problem, type] = {}
+    by_head: dict[Request, list[int]] = {}
+    problems: dict[Problem, None] = {}
     for index, request in enumerate(requests):
         try:
-            key = (
-                structure(resolver.machine(request)),
-                structure(resolver.workload(request)),
-                resolver.mapping(request).name,
-                request.options,
-                request.mapper,
-                request.accounting,
-            )
-        except ConfigError as error:
-            problems.update(dict.fromkeys(error.problems, type(error)))
+            resolver.machine(request), resolver.workload(request), resolver.mapping(request)
+        except WRONG_INPUT as error:
+            problems |= dict.fromkeys(error.problems)
         else:
-            by_structure.setdefault(key, []).append(index)
+            by_head.setdefault(replace(request, parameters=(), overrides=()), []).append(index)
     if problems:
         raise ConfigError(*problems)
-    return [group for indices in by_structure.values() for group in _groups(requests, indices, resolver)]
+    found = []
+    for head, indices in by_head.items():
+        mine = [requests[index] for index in indices]
+        machines = _numbered([request.overrides for request in mine])
+        workloads = _numbered([request.parameters for request in mine])
+        groups = evaluate_columns(
+            head,
+            (Listed({at: resolver.machine(mine[i]) for i, at in _firsts(machines)}), machines),
+            (Listed({at: resolver.workload(mine[i]) for i, at in _firsts(workloads)}), workloads),
+            resolver,
+        )
+        found += [replace(group, indices=tuple(indices[i] for i in group.indices)) for group in groups]
+    return found
 
 
-def _groups(requests: Sequence[Request], indices: list[int], resolver: Resolver) -> Iterator[Group]:
+def evaluate_columns(
+    head: Request,
+    machines: tuple[Table[Machine], Codes],
+    workloads: tuple[Table[Workload], Codes],
+    resolver: Resolver,
+) -> Iterator[Group]:
+    """Evaluation of requests that differ in machine and workload only: two tables, and the places in them.
+
+    Raises
+    ------
+    DseError
+        The mapping does not fit.
+    """
+    for outer, machine in machines[0].pieces(machines[1]):
+        mapping = resolver.mapping(head, machine)
+        for inner, workload in workloads[0].pieces(workloads[1][outer]):
+            whole = len(inner) == len(outer)
+            yield from _groups(
+                head, outer[inner], workload, machine if whole else take(machine, inner), mapping
+            )
+
+
+def _groups(
+    head: Request, indices: Codes, workload: Workload, machine: Machine, mapping: Mapping
+) -> Iterator[Group]:
     """One group for each structure of the mappings chosen."""
-    first = requests[indices[0]]
-    workload = stack([resolver.workload(requests[i]) for i in indices])
-    machine = stack([resolver.machine(requests[i]) for i in indices])
-    mapping = resolver.mapping(first)
-    if first.options:
+    if head.options:
         chosen = [mapping] * len(indices)
     else:
-        chosen = choose(first.mapper, workload, machine, mapping, first.accounting, len(indices))
+        chosen = choose(head.mapper, workload, machine, mapping, head.accounting, len(indices))
     by_mapping: dict[Any, list[int]] = {}
+    known: dict[int, Any] = {}
     for position, found in enumerate(chosen):
-        by_mapping.setdefault(structure(found), []).append(position)
+        if id(found) not in known:
+            known[id(found)] = structure(found)
+        by_mapping.setdefault(known[id(found)], []).append(position)
     for positions in by_mapping.values():
         mine = tuple(chosen[position] for position in positions)
-        here = take(workload, positions), take(machine, positions)
-        lowered = lower(*here, stack(mine), first.accounting)
+        here = (workload, machine)
+        if len(by_mapping) > 1:
+            here = (take(workload, positions), take(machine, positions))
+        one = mine[0] if all(found is mine[0] for found in mine) else stack(mine)
+        lowered = lower(*here, one, head.accounting)
         yield Group(
-            tuple(indices[p] for p in positions),
-            first.accounting,
+            tuple(int(index) for index in indices[positions]),
+            head.accounting,
             *here,
             mine,
             lowered,
             evaluate(lowered.program),
         )
+
+
+def _numbered(values: Sequence[Any]) -> Codes:
+    """The same number for equal values, in the order in which they first occur."""
+    known: dict[Any, int] = {}
+    return np.array([known.setdefault(value, len(known)) for value in values], dtype=np.int64)
+
+
+def _firsts(numbers: Codes) -> list[tuple[int, int]]:
+    """Position of the first of each number, and the number."""
+    unique, first = np.unique(numbers, return_index=True)
+    return [(int(i), int(at)) for i, at in zip(first, unique, strict=True)]

@@ -266,6 +266,21 @@ def sweep(
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Discard what the folder holds.")] = False,
     plots: Annotated[bool, typer.Option("--plots/--no-plots", help="Draw the figures.")] = True,
+    ledger: Annotated[
+        bool | None,
+        typer.Option(
+            "--ledger/--no-ledger",
+            help="Write the ledger of every point; up to 10,000 points by default.",
+            show_default=False,
+        ),
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="A dask scheduler, or its scheduler file."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the size and the expected time; write nothing.")
+    ] = False,
     changes: Changes = None,
     parameters: Parameters = None,
     form: Format = "table",
@@ -278,6 +293,9 @@ def sweep(
         out=out,
         fresh=fresh,
         plots=plots,
+        ledger=ledger,
+        cluster=cluster,
+        dry_run=dry_run,
         format=form,
         changes=list(changes or ()),
         parameters=list(parameters or ()),

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dse.errors import ConfigError
 from dse.studies.columns import POINT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
     import numpy.typing as npt
     import pandas as pd
     import pyarrow as pa
+
+LEDGER_ROWS = 1 << 18
 
 
 def digest(data: bytes) -> str:
@@ -73,6 +75,20 @@ def to_arrow(frame: pd.DataFrame) -> pa.Table:
     return table
 
 
+def to_table(columns: Mapping[str, np.ndarray[Any, Any]], whole: Collection[str] = ()) -> pa.Table:
+    """Columns of numbers or text in the types of `to_arrow`; those named in ``whole`` hold whole numbers."""
+    import pyarrow as pa
+
+    found = {}
+    for name, values in columns.items():
+        kind = pa.string() if values.dtype == object else pa.float64()
+        array = pa.array(values, kind, from_pandas=True)
+        if name in whole:
+            array = array.cast(pa.int64())
+        found[name] = pa.nulls(len(array)) if array.null_count == len(array) and name != POINT else array
+    return pa.table(found)
+
+
 def _plain(kind: pa.DataType) -> pa.DataType:
     """Storage type of values of ``kind``."""
     import pyarrow as pa
@@ -110,21 +126,38 @@ def join(tables: Sequence[pa.Table]) -> pa.Table:
     return table.combine_chunks()
 
 
+def encoded(table: pa.Table) -> pa.Table:
+    """The table with its text columns dictionary-encoded."""
+    import pyarrow as pa
+
+    for i, column in enumerate(table.columns):
+        if pa.types.is_string(column.type):
+            table = table.set_column(i, table.column_names[i], column.dictionary_encode())
+    return table
+
+
 def positions(table: pa.Table, order: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Position in ``order`` of the point of every row."""
+    """Position in ``order`` of the point of every row, -1 where it is not there."""
+    import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    found = pc.index_in(table[POINT], pa.array(order, pa.string())).cast(pa.int64())
-    places: npt.NDArray[np.int64] = found.combine_chunks().to_numpy(zero_copy_only=False)
-    return places
+    column = table[POINT].combine_chunks()
+    names = column.dictionary if pa.types.is_dictionary(column.type) else column
+    found = pc.index_in(names, pa.array(order, pa.string())).fill_null(-1).cast(pa.int64())
+    places: npt.NDArray[np.int64] = found.to_numpy(zero_copy_only=False)
+    if not pa.types.is_dictionary(column.type):
+        return places
+    codes = column.indices.to_numpy(zero_copy_only=False)
+    return places[codes] if len(places) else np.zeros(0, dtype=np.int64)
 
 
 def arranged(table: pa.Table, order: Sequence[str]) -> pa.Table:
     """Rows sorted by the position of their point in ``order``; rows of one point keep their order."""
     import numpy as np
 
-    return table.take(np.argsort(positions(table, order), kind="stable"))
+    places = positions(table, order)
+    return table if (places[1:] >= places[:-1]).all() else table.take(np.argsort(places, kind="stable"))
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
@@ -135,6 +168,71 @@ def parquet_bytes(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     pq.write_table(table.replace_schema_metadata(None), sink, compression="zstd", row_group_size=1 << 18)
     return bytes(sink.getvalue().to_pybytes())
+
+
+def ledger_bytes(table: pa.Table, order: Sequence[str]) -> bytes:
+    """A dictionary-encoded ledger as one parquet file of plain text and numbers, its points in the given order.
+
+    Dictionaries are sorted, and those of points are cut to each group of rows, so that the bytes depend on the rows
+    alone, not on the batches they came in.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = arranged(table, order)
+    places = positions(table, order)
+    columns = {name: _sorted_texts(table[name].combine_chunks()) for name in table.column_names}
+    sink = pa.BufferOutputStream()
+    empty = pa.table({name: column[:0] for name, column in columns.items()})
+    texts = [name for name, column in columns.items() if pa.types.is_dictionary(column.type)]
+    options = {"compression": "zstd", "store_schema": False, "use_dictionary": texts}
+    with pq.ParquetWriter(sink, empty.schema, **options) as writer:
+        for start in range(0, len(places), LEDGER_ROWS):
+            here = places[start : start + LEDGER_ROWS]
+            first, last = int(here[0]), int(here[-1])
+            codes = pa.array((here - first).astype("int32"))
+            point = pa.DictionaryArray.from_arrays(codes, pa.array(order[first : last + 1], pa.string()))
+            part = {name: column.slice(start, LEDGER_ROWS) for name, column in columns.items()}
+            writer.write_table(pa.table(part | {POINT: point}), row_group_size=LEDGER_ROWS)
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def _sorted_texts(column: pa.Array) -> pa.Array:
+    """A dictionary-encoded column with its dictionary sorted and without repetition; others as they are."""
+    import numpy as np
+    import pyarrow as pa
+
+    if not pa.types.is_dictionary(column.type):
+        return column
+    used = np.array(column.dictionary.to_pylist(), dtype=object)
+    names, codes = np.unique(used, return_inverse=True)
+    indices = codes.astype(np.int32)[column.indices.to_numpy(zero_copy_only=False)]
+    return pa.DictionaryArray.from_arrays(pa.array(indices, pa.int32()), pa.array(names, pa.string()))
+
+
+def ipc_bytes(table: pa.Table) -> bytes:
+    """The table in Arrow's own format: fast to write, for files that are read soon and once."""
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(compression="lz4", unify_dictionaries=True)
+    with pa.ipc.new_file(sink, table.schema, options=options) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def from_ipc(path: Path, checksum: str) -> pa.Table:
+    """Read a file of `ipc_bytes` whose bytes must have the given digest.
+
+    Raises
+    ------
+    OSError
+        It cannot be read, or its bytes are not those that were written.
+    """
+    import pyarrow as pa
+
+    with pa.ipc.open_file(pa.BufferReader(_checked(path, checksum))) as reader:
+        return reader.read_all()
 
 
 def csv_bytes(table: pa.Table) -> bytes:
@@ -163,7 +261,11 @@ def from_parquet(path: Path, checksum: str) -> pa.Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    return pq.read_table(pa.BufferReader(_checked(path, checksum)))
+
+
+def _checked(path: Path, checksum: str) -> bytes:
     data = path.read_bytes()
     if digest(data) != checksum:
         raise OSError("its bytes are not those that were written")
-    return pq.read_table(pa.BufferReader(data))
+    return data

@@ -1,4 +1,4 @@
-"""Parts of an unfinished sweep: one parquet file for each finished batch, named by the digest of its bytes.
+"""Parts of an unfinished sweep: one Arrow file for each finished batch, named by the digest of its bytes.
 
 The component rows of a batch are nested in its result rows, so that a batch is one file and one rename.
 """
@@ -21,15 +21,15 @@ NESTED = "components"
 
 def parts(folder: Path) -> list[Path]:
     """Files of all recorded batches; half-written files have other names."""
-    return sorted(folder.glob("part-*.parquet"))
+    return sorted(folder.glob("part-*.arrow"))
 
 
 def write(folder: Path, rows: pa.Table, components: pa.Table | None) -> Path:
     """Record a batch; every point of ``components`` must be one of ``rows``."""
     if components is not None:
         rows = rows.append_column(NESTED, _nest(rows[POINT], components))
-    data = frames.parquet_bytes(rows)
-    path = folder / f"part-{frames.digest(data)}.parquet"
+    data = frames.ipc_bytes(rows)
+    path = folder / f"part-{frames.digest(data)}.arrow"
     frames.write_atomic(path, data)
     return path
 
@@ -43,7 +43,7 @@ def read(path: Path) -> tuple[pa.Table, pa.Table | None]:
         The file is not what was written under its name.
     """
     try:
-        part = frames.from_parquet(path, path.stem.removeprefix("part-"))
+        part = frames.from_ipc(path, path.stem.removeprefix("part-"))
     except (OSError, ValueError) as error:
         remedy = "delete this file to compute its points again, or run with --fresh"
         raise ConfigError(f"{path}: damaged ({error}); {remedy}") from error
@@ -74,4 +74,5 @@ def _unnest(points: pa.ChunkedArray, nested: pa.ChunkedArray) -> pa.Table:
 
     lists = nested.combine_chunks()
     table = pa.Table.from_struct_array(pc.list_flatten(lists))
-    return table.add_column(0, POINT, points.take(pc.list_parent_indices(lists)))
+    codes = pc.list_parent_indices(lists).cast(pa.int32())
+    return table.add_column(0, POINT, pa.DictionaryArray.from_arrays(codes, points.combine_chunks()))

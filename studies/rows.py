@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -13,22 +13,25 @@ from dse.simulator.arrays import total
 from dse.simulator.technology import OFF_CHIP, area_factor, energy_factor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from dse.simulator.arrays import Array
+    from dse.simulator.ledger import Ledger
     from dse.studies.batch import Group
 
+Texts: TypeAlias = np.ndarray[tuple[int], np.dtype[np.object_]]
 
-def result_columns(group: Group) -> dict[str, Array | list[Any]]:
-    """Scalar results of a group's points, one array or list for each column, in the group's order."""
+
+def result_columns(group: Group) -> dict[str, Array | Texts]:
+    """Scalar results of a group's points, one array of numbers or texts for each column, in the group's order."""
     size = len(group.indices)
     evaluation, facts = group.evaluation, group.lowered.facts
     seconds = _spread(evaluation.seconds, size)
     dram = _spread(evaluation.bytes_by_component["dram"], size)
     flops = _masked(facts.flops, seconds)
-    columns: dict[str, Array | list[Any]] = {
-        "status": ["ok" if np.isfinite(s) else "infeasible" for s in seconds],
-        "mapping": [mapping.label for mapping in group.mappings],
+    columns: dict[str, Array | Texts] = {
+        "status": _texts(["ok", "infeasible"], ~np.isfinite(seconds)),
+        "mapping": _labels(group),
         "cycles": _spread(evaluation.cycles, size),
         "cycles_lower": _spread(evaluation.cycles_lower, size),
         "cycles_upper": _spread(evaluation.cycles_upper, size),
@@ -41,8 +44,8 @@ def result_columns(group: Group) -> dict[str, Array | list[Any]]:
         "operational_intensity_flop_per_byte": flops / dram,
         "achieved_flop_per_s": flops / seconds,
         "peak_flop_per_s": _spread(facts.peak_flop_per_s, size),
-        "bound_by": [_bound(group, point) for point in range(size)],
-        "error_bar": [group.error_bar] * size,
+        "bound_by": _bounds(group),
+        "error_bar": _texts([group.error_bar], np.zeros(size)),
     }
     for name, count in facts.vector_ops.items():
         columns[f"vector_ops.{name}"] = _masked(count, seconds)
@@ -86,6 +89,20 @@ def busy_cycles(group: Group, point: int, row: Mapping[str, Any]) -> float:
     return 0.0 if per_byte is None else float(row["bytes"]) * _at(per_byte, point)
 
 
+def busy_table(group: Group, ledger: Ledger) -> Array:
+    """`busy_cycles` of every action (axis 0) at every point of a group (axis 1, of length 1 where all are alike)."""
+    facts, found = group.lowered.facts, []
+    for number, action in enumerate(ledger.actions):
+        each = facts.cycles_each.get((action.component, action.einsum, action.action))
+        per_byte = facts.cycles_per_byte.get(action.component)
+        if each is not None:
+            found.append(ledger.count[number] * each)
+        else:
+            found.append(np.zeros(1) if per_byte is None else ledger.bytes[number] * per_byte)
+    size = max((len(row) for row in found), default=1)
+    return np.array([np.broadcast_to(row, (size,)) for row in found]).reshape(len(found), size)
+
+
 def infeasible_columns(group: Group, point: int) -> dict[str, Any]:
     """Why a point is infeasible."""
     found = group.evaluation.infeasible(group.column(point))
@@ -100,10 +117,26 @@ def infeasible_columns(group: Group, point: int) -> dict[str, Any]:
     }
 
 
-def _bound(group: Group, point: int) -> str | None:
-    """Unit or memory that bounds a point; what no unit bounds is latency."""
-    name = group.evaluation.bound_by(group.column(point))
-    return name if name is None or name in group.lowered.program.units else "latency"
+def _bounds(group: Group) -> Texts:
+    """Unit or memory that bounds each point; what no unit bounds is latency, and an infeasible point has none."""
+    evaluation, units = group.evaluation, group.lowered.program.units
+    names = [name if name in units else "latency" for name in evaluation.bound_names]
+    return _texts([*names, None], np.broadcast_to(evaluation.bound, (len(group.indices),)))
+
+
+def _labels(group: Group) -> Texts:
+    """Label of each point's mapping."""
+    known = {id(mapping): mapping for mapping in group.mappings}
+    labels = {key: mapping.label for key, mapping in known.items()}
+    found = np.empty(len(group.mappings), dtype=object)
+    found[:] = [labels[id(mapping)] for mapping in group.mappings]
+    return found
+
+
+def _texts(names: Sequence[str | None], codes: Any) -> Texts:  # noqa: ANN401
+    """Names by code; the code -1 is the last."""
+    found: Texts = np.array(names, dtype=object)[np.asarray(codes, dtype=np.int64)]
+    return found
 
 
 def compared_columns(group: Group) -> dict[str, Array]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 JOURNAL, META, RESULTS, COMPONENTS, CSV = (
     "journal",
     "meta.json",
@@ -116,21 +116,28 @@ class Store:
         frame: pd.DataFrame = table.select(ordered(table.column_names)).to_pandas()
         return frame
 
-    def add(self, rows: pd.DataFrame, components: pd.DataFrame | None = None) -> None:
+    def add(self, rows: pd.DataFrame | pa.Table, components: pd.DataFrame | pa.Table | None = None) -> None:
         """Record a finished batch; on return it survives a kill. Points already recorded are left out.
 
         ``rows`` has a ``point`` column of hashes and plain values; ``components`` any number of rows for
         each point.
         """
+        import pyarrow as pa
+
         self._begin()
-        new = [point not in self._finished for point in rows[POINT]]
-        if not any(new):
+        table = rows if isinstance(rows, pa.Table) else frames.to_arrow(rows)
+        details = None
+        if components is not None:
+            whole = components if isinstance(components, pa.Table) else frames.to_arrow(components)
+            details = frames.encoded(whole)
+        points = table[POINT].to_pylist()
+        new = [point for point in points if point not in self._finished]
+        if not new:
             return
-        if not all(new):
-            rows = rows[new]
-            components = None if components is None else components[components[POINT].isin(rows[POINT])]
-        table = frames.to_arrow(rows)
-        details = None if components is None else frames.to_arrow(components)
+        if len(new) < len(points):
+            table = table.filter(pa.array(frames.positions(table, new) >= 0))
+            if details is not None:
+                details = details.filter(pa.array(frames.positions(details, new) >= 0))
         journal.write(self.folder / JOURNAL, table, details)
         self._keep(table, details)
 
@@ -148,8 +155,8 @@ class Store:
         table = table.select(ordered(table.column_names, axes))
         files = {RESULTS: frames.parquet_bytes(table), CSV: frames.csv_bytes(table)}
         if self._components:
-            components = frames.arranged(frames.join(self._components), order)
-            files[COMPONENTS] = frames.parquet_bytes(components.select(_component_order(components)))
+            components = frames.join(self._components)
+            files[COMPONENTS] = frames.ledger_bytes(components.select(_component_order(components)), order)
         for name, data in files.items():
             frames.write_atomic(self.folder / name, data)
         self._write_meta(meta, table, {name: frames.digest(data) for name, data in files.items()})
@@ -216,7 +223,7 @@ class Store:
         self._tables.append(rows)
         self._finished.update(rows[POINT].to_pylist())
         if components is not None:
-            self._components.append(components)
+            self._components.append(frames.encoded(components))
 
     def _begin(self) -> None:
         """Before the first write: make the folder, take the lock, discard what ``fresh`` replaces."""

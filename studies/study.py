@@ -18,21 +18,20 @@ from dse.studies.frames import write_atomic
 from dse.studies.study_claims import load_claims
 from dse.studies.study_score import markdown, score
 from dse.studies.study_values import PART, Measured
-from dse.studies.sweep import COMPONENT_POINTS, points_of, run_points
-from dse.studies.sweep_file import baseline_of, requests
+from dse.studies.sweep import COMPONENT_POINTS, Plan, asked, points_of
 from dse.studies.tables import to_csv
+from dse.studies.workers import run_points
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
-
-    import pandas as pd
 
     from dse.studies.batch import Request
     from dse.studies.study_claims import Claim
     from dse.studies.study_file import StudyFile
     from dse.studies.study_score import Score
-    from dse.studies.sweep_file import Axes, Part
+    from dse.studies.sweep import Batch
+    from dse.studies.sweep_file import Part
 
 SCORECARD, SUMMARY, FIGURES = "scorecard.csv", "scorecard.md", "figures"
 _OWNER = "study"
@@ -105,42 +104,33 @@ def run_sweep(
     content = {**files, "sweep": store.point_hash(axes)}
     points = points_of(parts, content)
 
-    def add(rows: pd.DataFrame, components: pd.DataFrame | None) -> None:
-        results.add(rows, components)
-        done(len(rows))
+    def add(batch: Batch) -> None:
+        results.add(*batch)
+        done(len(batch.rows))
 
     with _store(folder, content) as results:
-        left = [point for point in points if point.key not in results.finished]
+        left = points.left(results.finished)
         done(len(points) - len(left))
-        if left:
-            run_points(left, 1, len(points) <= COMPONENT_POINTS, add)
-        if left or not (folder / store.META).exists():
+        if len(left):
+            run_points(Plan.of(points), left, len(points) <= COMPONENT_POINTS, add)
+        if len(left) or not (folder / store.META).exists():
             names = tuple(dict.fromkeys(name for part in parts for name in part.names))
             meta = {"command": f"dse study {study.name}", "seed": 0, "axes": names}
-            results.finish([point.key for point in points], meta, names)
+            results.finish(points.keys, meta, names)
     found = store.read(folder)
     fixed = {part.name: part.axes.set for part in parts}
-    values = [fixed[point.part] | point.values | {PART: point.part} for point in points]
+    values = [fixed[part.name] | values | {PART: part.name} for part, values in points.listed()]
     return Measured(name, values, found.rows, found.components)
 
 
 def size(study: Study) -> int:
     """Design points of a study."""
-    return sum(1 for _ in _made(study))
-
-
-def _made(study: Study) -> Iterator[tuple[Request, Axes]]:
-    """Every request of a study with the axes it comes from."""
-    for parts in study.parts.values():
-        for part in parts:
-            yield from ((request, part.axes) for _, request in requests(part.axes, part.names))
+    return sum(len(points_of(parts, {})) for parts in study.parts.values())
 
 
 def _all_requests(study: Study) -> list[Request]:
-    """Requests of all sweeps and of what they are compared with."""
-    made = list(_made(study))
-    bases = [baseline_of(request, axes) for request, axes in made]
-    return [*(request for request, _ in made), *(base for base in bases if base is not None)]
+    """What all sweeps and what they are compared with ask for, but for the values on axes."""
+    return [request for parts in study.parts.values() for request in asked(parts)]
 
 
 def _store(folder: Path, content: Mapping[str, str]) -> store.Store:

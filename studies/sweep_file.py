@@ -9,8 +9,7 @@ traces, whose sizes are those they ran with.
 
 from __future__ import annotations
 
-import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +25,7 @@ from dse.workloads.model import parameter_names
 from dse.workloads.workload import RANKS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from dse.yaml_tree import Node
@@ -122,61 +121,22 @@ def _room(source: str) -> str:
     return ROOM if source in shipped else "arch"
 
 
-def requests(axes: Axes, names: Sequence[str]) -> Iterator[tuple[dict[str, str], Request]]:
-    """Every design point: its value on each axis, and the request; the first axis varies slowest.
-
-    Raises
-    ------
-    ConfigError
-        An axis, or a value of accounting, that does not exist.
-    """
-    _check(axes, names)
-    values = {name: list(_values(axes, name)) for name in names}
-    seen: set[Request] = set()
-    for chosen in itertools.product(*values.values()):
-        point = dict(zip(names, chosen, strict=True))
-        made = _request(axes.set | point)
-        if made not in seen:
-            seen.add(made)
-            yield point, made
-
-
-def baseline_of(request: Request, axes: Axes) -> Request | None:
-    """The request a point is compared with, None if the sweep names no baseline."""
-    if not axes.baseline:
-        return None
-    direct = {key: value for key, value in axes.baseline.items() if key in REQUEST_AXES}
-    parameters = dict(request.parameters) | {k: v for k, v in axes.baseline.items() if is_parameter(k)}
-    changed = {k: v for k, v in axes.baseline.items() if k not in REQUEST_AXES and not is_parameter(k)}
-    overrides = dict(request.overrides) | changed
-    if "machine" in direct and direct["machine"] != request.machine:
-        overrides = changed
-    changed_fields: dict[str, Any] = direct | {
-        "parameters": tuple(parameters.items()),
-        "overrides": tuple(overrides.items()),
-    }
-    return replace(request, **changed_fields)
-
-
 def is_parameter(name: str) -> bool:
     """Whether an axis belongs to the workload: a model's parameter or a rank."""
     return name in parameter_names() or name in RANKS or name in ("n", "k")
 
 
-def _values(axes: Axes, name: str) -> list[str]:
+def values_of(axes: Axes, name: str) -> list[str]:
+    """Texts of an axis."""
     found: Any = getattr(axes, name, None) if name in Axes.model_fields else (axes.model_extra or {})[name]
     return [str(value) for value in found]
 
 
-def _request(values: Mapping[str, str]) -> Request:
-    traced = _is_trace(values["workload"])
-    parameters = {k: v for k, v in values.items() if k not in REQUEST_AXES and is_parameter(k)}
-    overrides = {k: v for k, v in values.items() if k not in REQUEST_AXES and not is_parameter(k)}
+def request_of(values: Mapping[str, str]) -> Request:
+    """What a point asks for, but for the values of machine and workload."""
     return Request(
         machine=values["machine"],
         workload=values["workload"],
-        parameters=() if traced else tuple(parameters.items()),
-        overrides=tuple(overrides.items()),
         accounting=values.get("accounting", ACCOUNTINGS[0]),
         mapper=values.get("mapper", DEFAULT),
         mapping=values.get("mapping"),
@@ -184,12 +144,19 @@ def _request(values: Mapping[str, str]) -> Request:
 
 
 @cache
-def _is_trace(workload: str) -> bool:
+def is_trace(workload: str) -> bool:
     """Whether a workload is a trace, looked up once for each name."""
     return room_of(workload) == TRACES
 
 
-def _check(axes: Axes, names: Sequence[str]) -> None:
+def check_axes(axes: Axes, names: Sequence[str]) -> None:
+    """Refuse axes that do not exist.
+
+    Raises
+    ------
+    ConfigError
+        An axis, or a value of accounting, that does not exist; all together.
+    """
     problems = []
     for name in [*names, *axes.set, *axes.baseline]:
         plain = "." not in name and name != "clock"

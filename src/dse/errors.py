@@ -66,6 +66,10 @@ class TraceError(DseError):
     """A trace is damaged, or disagrees with the cascade it claims to run."""
 
 
+# What may be collected over many inputs and raised together.
+WRONG_INPUT = (ConfigError, WorkloadError, MappingError, TraceError)
+
+
 class InfeasibleError(DseError):
     """The design point asked for cannot exist on this machine."""
 

@@ -89,14 +89,55 @@ def load(source: str | Path, schema: type[S], room: str, changes: Mapping[str, s
     ConfigError
         Every problem of the file and of those it extends, together.
     """
+    return read(source, room).load(schema, changes)
+
+
+def read(source: str | Path, room: str) -> Document:
+    """The file ``source`` as in `load`, read and extended, to be validated any number of times.
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be found or read.
+    """
     path = source if isinstance(source, Path) else find(source, room)
     root, problems = _resolve(path, room, ())
-    for changed, text in (changes or {}).items():
-        try:
-            root = yaml_tree.change(root, changed, text)
-        except ConfigError as error:
-            problems += error.problems
-    return _validate(root, problems, schema, path)
+    return Document(path, root, tuple(problems))
+
+
+@dataclass(frozen=True)
+class Document:
+    """A file that was read and extended but not validated, and what was wrong with it so far."""
+
+    path: Path
+    root: Node
+    problems: tuple[Problem, ...]
+
+    def load(self, schema: type[S], changes: Mapping[str, str] | None = None) -> S:
+        """The validated file with ``changes`` made, as in `load`.
+
+        Raises
+        ------
+        ConfigError
+            Every problem of the file and of those it extends, together.
+        """
+        root, problems = self.root, list(self.problems)
+        for changed, text in (changes or {}).items():
+            try:
+                root = yaml_tree.change(root, changed, text)
+            except ConfigError as error:
+                problems += error.problems
+        return _validate(root, problems, schema, self.path)
+
+    def steps(self, path: str) -> yaml_tree.Steps:
+        """The full path that a dotted path, or the unique last part of one, stands for.
+
+        Raises
+        ------
+        ConfigError
+            The path fits no key, or several.
+        """
+        return yaml_tree.complete(self.root, yaml_tree.split(path), path)
 
 
 def checked(values: Mapping[str, Any], schema: type[S], name: str) -> S:

@@ -11,7 +11,7 @@ import math
 import re
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -195,6 +195,7 @@ Count = Annotated[int, _Sizes()]
 PositiveCount = Annotated[int, _Sizes(), Field(gt=0)]
 
 
+@lru_cache(maxsize=4096)
 def parse_quantity(text: str, *units: str) -> Quantity:
     """Text with a unit, converted exactly to the first of the SI ``units`` that shares its dimension.
 

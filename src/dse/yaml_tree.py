@@ -136,11 +136,19 @@ def change(root: Node, path: str, text: str) -> Node:
     steps = split(path)
     if problems or not steps:
         raise ConfigError(*(problems or [Problem(f"'{name}' names no key")]))
-    return _put(root, _complete(root, steps, name), Node(value.value if text.strip() else None, Place(name)))
+    return _put(root, complete(root, steps, name), Node(value.value if text.strip() else None, Place(name)))
 
 
-def _complete(root: Node, steps: Steps, name: str) -> Steps:
-    """The one full path that ends in ``steps``; the last step may be new in a mapping that is there."""
+def complete(root: Node, steps: Steps, name: str) -> Steps:
+    """The one full path that ends in ``steps``; the last step may be new in a mapping that is there.
+
+    Raises
+    ------
+    ConfigError
+        The path, called ``name``, fits no key, or several.
+    """
+    if steps and _holds(root, steps):
+        return steps
     known = list(_paths(root))
     for wanted, new in ((steps, ()), (steps[:-1], steps[-1:])):
         fitting = [wanted] if wanted in known else [path for path in known if path[-len(wanted) :] == wanted]
@@ -149,6 +157,15 @@ def _complete(root: Node, steps: Steps, name: str) -> Steps:
         if fitting:
             raise ConfigError(f"'{name}' could mean any of {', '.join(dotted(path) for path in fitting)}")
     raise ConfigError(f"'{name}': there is no '{dotted(steps)}'{nearest(dotted(steps), map(dotted, known))}")
+
+
+def _holds(node: Node, steps: Steps) -> bool:
+    """Whether a path of keys is there from the top."""
+    for step in steps:
+        if not isinstance(node.value, dict) or not isinstance(step, str) or step not in node.value:
+            return False
+        node = node.value[step]
+    return True
 
 
 def _paths(node: Node, above: Steps = ()) -> Iterator[Steps]:

@@ -29,7 +29,7 @@ def sweep_problems(file: spec.Spec, path: Path) -> Iterator[Problem]:
 
 def _part_problems(part: Part, where: str) -> list[Problem]:
     """What is wrong with the axes at a dotted path."""
-    from dse.studies.sweep_file import requests
+    from dse.studies.sweep_file import check_axes
 
     axes = part.axes
     missing: list[Problem] = []
@@ -44,7 +44,7 @@ def _part_problems(part: Part, where: str) -> list[Problem]:
             missing += [Problem(message, path=f"{where}.{at}") for message in _not_there(key, name)]
     if not missing:
         try:
-            next(requests(axes, part.names))
+            check_axes(axes, part.names)
         except DseError as error:
             missing += error.problems
     return missing

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from dse.errors import ConfigError, InfeasibleError, Problem
 from dse.studies.requests import pairs
 from dse.studies.store import Store
-from dse.studies.sweep import COMPONENT_POINTS, content_of, points_of, run_points
+from dse.studies.sweep import COMPONENT_POINTS, Plan, content_of, points_of
+from dse.studies.sweep_estimate import estimate
 from dse.studies.sweep_file import REQUEST_AXES, Part, load_sweep
 from dse.studies.tables import emit
 from dse.studies.verbs.plot import draw_parts
+from dse.studies.workers import run_points
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from dse.studies.sweep import Point
+    from dse.studies.grid import Codes
+    from dse.studies.sweep import Batch
 
 
 def sweep(
@@ -30,6 +33,9 @@ def sweep(
     out: Path | None,
     fresh: bool,
     plots: bool,
+    ledger: bool | None,
+    cluster: str | None,
+    dry_run: bool,
     format: str,  # noqa: A002
     parameters: list[str],
     changes: list[str],
@@ -49,15 +55,20 @@ def sweep(
     parts = [_with_values(part, given) for part in parts]
     content = content_of(parts)
     points = points_of(parts, content)
+    with_ledger = len(points) <= COMPONENT_POINTS if ledger is None else ledger
+    if dry_run:
+        emit([estimate(Plan.of(points), with_ledger, jobs)], format)
+        return
     folder = _folder(out, stem)
     names = tuple(dict.fromkeys(name for part in parts for name in part.names))
-    with Store.open(folder, content, fresh=fresh) as store:
-        left = [point for point in points if point.key not in store.finished]
-        _evaluate(store, left, jobs, len(points) <= COMPONENT_POINTS)
+    with Store.open(folder, content | {"ledger": str(with_ledger).lower()}, fresh=fresh) as store:
+        left = points.left(store.finished)
+        if len(left):
+            _evaluate(store, Plan.of(points), left, with_ledger, jobs, cluster)
         fixed = {part.name: part.axes.set for part in parts}
         kinds = {part.name: part.axes.figures for part in parts}
         meta = {"command": f"dse sweep {file}", "seed": 0, "axes": names, "set": fixed, "figures": kinds}
-        rows = store.finish([point.key for point in points], meta, names)
+        rows = store.finish(points.keys, meta, names)
         figures = draw_parts(folder, folder / "figures")[0] if plots else []
     emit(rows, format)
     _closing(rows, folder, len(points) - len(left), figures, time.perf_counter() - started)
@@ -85,22 +96,33 @@ def _folder(out: Path | None, stem: str) -> Path:
     return Path("results") / stem if out is None else out
 
 
-def _evaluate(store: Store, points: Sequence[Point], jobs: int, with_components: bool) -> None:
-    """Evaluate what is left, with a progress bar on a terminal."""
+def _evaluate(
+    store: Store, plan: Plan, numbers: Codes, with_ledger: bool, jobs: int, cluster: str | None
+) -> None:
+    """Evaluate what is left; on a terminal with a progress bar, the rate and the time left."""
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    if not points:
-        return
     console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
-        task = progress.add_task("design points", total=len(points))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    started, finished = time.perf_counter(), 0
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task("design points", total=len(numbers), rate="")
 
-        def done(rows: pd.DataFrame, components: pd.DataFrame | None) -> None:
-            store.add(rows, components)
-            progress.advance(task, len(rows))
+        def done(batch: Batch) -> None:
+            nonlocal finished
+            store.add(*batch)
+            finished += len(batch.rows)
+            rate = finished / (time.perf_counter() - started)
+            progress.update(task, completed=finished, rate=f"{rate:,.0f}/s")
 
-        run_points(points, jobs, with_components, done)
+        run_points(plan, numbers, with_ledger, done, jobs, cluster)
 
 
 def _closing(rows: pd.DataFrame, folder: Path, kept: int, figures: Sequence[Path], seconds: float) -> None:

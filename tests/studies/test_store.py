@@ -186,7 +186,7 @@ def test_damaged_part_is_named_and_can_be_deleted(
 
 def test_half_written_files_are_ignored_and_cleared(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
     folder = started(tmp_path / "out")
-    left = [folder / "journal" / ".part-0123456789abcdef.parquet.tmp", folder / ".results.csv.tmp"]
+    left = [folder / "journal" / ".part-0123456789abcdef.arrow.tmp", folder / ".results.csv.tmp"]
     for path in left:
         path.write_bytes(b"PAR1 half")
     sweeper.run(folder, SIZE, 7)

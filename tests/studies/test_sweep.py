@@ -9,17 +9,19 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from dse.errors import ConfigError
-from dse.studies import sweep as engine
+from dse.studies import workers
 from dse.studies.store import read
-from dse.studies.sweep import batch_frames, content_of, points_of
+from dse.studies.sweep import Plan, batch_tables, content_of, points_of
 from dse.studies.sweep_file import load_sweep
 from dse.studies.verbs.sweep import sweep
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 SMALL = """
@@ -51,7 +53,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def run(file: Path, out: Path, jobs: int = 1, fresh: bool = False) -> None:
-    sweep(str(file), jobs, out, fresh, False, "json", [], [])
+    sweep(str(file), jobs, out, fresh, False, None, None, False, "json", [], [])
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -82,11 +84,17 @@ def test_baselines_are_the_same_point_on_the_other_machine(file: Path, tmp_path:
     assert (mine["speedup"] == flat.reindex(mine.index) / mine["latency_s"]).all()
 
 
-def test_batches_do_not_show(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    parts, _ = load_sweep(file)
-    points = points_of(parts, {})
-    whole, _ = batch_frames(points, with_components=False)
-    pieces = [batch_frames(points[i : i + 3], with_components=False)[0] for i in range(0, len(points), 3)]
+def tables(plan: Plan, numbers: Sequence[int]) -> pd.DataFrame:
+    keys = [plan.points.keys[number] for number in numbers]
+    frame: pd.DataFrame = batch_tables(plan, np.array(numbers), keys, False).rows.to_pandas()
+    return frame
+
+
+def test_batches_do_not_show(file: Path) -> None:
+    plan = Plan.of(points_of(load_sweep(file)[0], {}))
+    size = len(plan.points)
+    whole = tables(plan, range(size))
+    pieces = [tables(plan, range(i, min(i + 3, size))) for i in range(0, size, 3)]
     joined = pd.concat(pieces, ignore_index=True)
     # Text of a batch without any is of another dtype; the store gives both one type.
     pd.testing.assert_frame_equal(whole, joined[whole.columns], check_exact=True, check_dtype=False)
@@ -95,7 +103,7 @@ def test_batches_do_not_show(file: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_two_processes_give_the_same_bytes(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "BATCH_POINTS", 7)
+    monkeypatch.setattr(workers, "BATCH_POINTS", 7)
     run(file, tmp_path / "one")
     run(file, tmp_path / "two", jobs=2)
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
@@ -149,8 +157,8 @@ def test_content_depends_on_what_is_swept(file: Path) -> None:
 def started(file: Path, out: Path) -> subprocess.Popen[bytes]:
     """A sweep of many small and slow batches in a process of its own."""
     code = (
-        "import sys, time\nfrom dse.studies import sweep\nsweep.BATCH_POINTS = 1\nfast = sweep.batch_frames\n"
-        "sweep.batch_frames = lambda *given: (time.sleep(0.1), fast(*given))[1]\n"
+        "import sys, time\nfrom dse.studies import workers\nworkers.BATCH_POINTS = 1\nfast = workers.batch_tables\n"
+        "workers.batch_tables = lambda *given: (time.sleep(0.1), fast(*given))[1]\n"
         "from dse.studies.cli import main\nsys.argv = ['dse', *sys.argv[1:]]\nmain()\n"
     )
     command = [sys.executable, "-c", code, "sweep", str(file), "--out", str(out), "--no-plots"]
@@ -162,7 +170,7 @@ def test_interrupted_sweep_keeps_what_is_done(file: Path, tmp_path: Path) -> Non
     whole, out = tmp_path / "whole", tmp_path / "out"
     run(file, whole)
     process = started(file, out)
-    while process.poll() is None and not list(out.glob("journal/*.parquet")):
+    while process.poll() is None and not list(out.glob("journal/*.arrow")):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     assert process.wait() == 130
