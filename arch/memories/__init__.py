@@ -1,0 +1,1 @@
+"""DRAM devices: schema, loader and one YAML per device."""

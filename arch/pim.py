@@ -1,0 +1,230 @@
+"""Processing in memory: DRAM stacks with multipliers at their banks, bank groups or buffer die.
+
+Modelled: the DRAM device, how many units of a pseudo channel one command drives, how they share keys and head dimension,
+how many query rows a unit multiplies with one column access, the spacing of such accesses with and without a power limit,
+energy of the way from the cells to the units, of a multiply-add and of the softmax unit on the buffer die. Not modelled:
+area, standby power, how data get into the layout the units need.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from dse.arch.machine import Array, MachineFile
+from dse.arch.memories.dram import Dram, Span, load_dram
+from dse.errors import ConfigError
+from dse.spec import Spec
+from dse.units import JoulesPerBit, JoulesPerOp, PositiveCount
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KIND = "pim"
+Level = Literal["bank", "bank_group", "buffer", "logic"]
+HALF_BYTES = 2.0
+
+
+@dataclass(frozen=True)
+class Softmax:
+    """Softmax unit of one channel: values it takes per cycle, operations and joules of a value."""
+
+    values_per_cycle: Array
+    passes: Array
+    operations: Array
+    operation_j: Array
+
+
+@dataclass(frozen=True)
+class Pim:
+    """Stacks with units in them; see the module docstring.
+
+    ``units`` are those of one pseudo channel that one command drives; ``head_dim`` of them share out the head dimension,
+    the rest the keys. ``spacing_cycles`` is that of the power limit in force.
+    """
+
+    name: str
+    kind: str
+    title: str
+    mapping: str
+    technology_m: Array
+    clock_hz: Array
+    notes: tuple[str, ...]
+    dram: Dram
+    stacks: Array
+    level: Level
+    units: Array
+    head_dim: Array
+    queries: Array
+    spacing_cycles: Array
+    read_j_per_bit: Array
+    move_j_per_bit: Array
+    mac_j: Array
+    softmax: Softmax
+    queue: Array
+
+    @cached_property
+    def across_keys(self) -> Array:
+        """Units of a channel that share out the keys of a head."""
+        return self.dram.pseudo_channels * self.units / self.head_dim
+
+    @cached_property
+    def bank_sets(self) -> Array:
+        """Sets of banks a unit reaches; while one is read, rows of the others can be opened."""
+        return self.dram.banks_each / self.units
+
+    @property
+    def capacity_bytes(self) -> Array:
+        """Bytes all stacks store."""
+        return self.stacks * self.dram.capacity_bytes
+
+    @property
+    def internal_byte_per_s(self) -> Array:
+        """Bytes all units read per second with every row open and no refresh."""
+        units = self.stacks * self.dram.pseudo_channel_count * self.units
+        return units * self.dram.access_bytes / self.spacing_cycles * self.clock_hz
+
+    @property
+    def peak_flop_per_s(self) -> Array:
+        """Multiply-adds of 16-bit values × 2 of all units, each busy."""
+        return 2.0 * self.queries * self.internal_byte_per_s / HALF_BYTES
+
+    def roofline_s(self, bytes_: Array, flops: Array) -> Array:
+        """Least time to read ``bytes_`` and do ``flops``: the larger of the two alone."""
+        return np.maximum(bytes_ / self.internal_byte_per_s, flops / self.peak_flop_per_s)
+
+    def scaled_resources(self, factor: float) -> Iterator[tuple[str, Pim]]:
+        """The machine with more stacks, closer accesses, or more queries for one access."""
+        yield "stacks", replace(self, stacks=self.stacks * factor)
+        yield "placement.spacing", replace(self, spacing_cycles=self.spacing_cycles / factor)
+        yield "placement.queries", replace(self, queries=self.queries * factor)
+        yield "softmax.values_per_cycle", replace(self, softmax=self._faster_softmax(factor))
+
+    def _faster_softmax(self, factor: float) -> Softmax:
+        return replace(self.softmax, values_per_cycle=self.softmax.values_per_cycle * factor)
+
+
+class SpacingFile(Spec):
+    """Cycles from one multiply-accumulate command of a channel to the next."""
+
+    limited: Span = Field(description="where the stack's power is limited")
+    unlimited: Span = Field(description="where only the data path limits it")
+
+
+class PlacementFile(Spec):
+    """Where the units are and what one command makes them do."""
+
+    source: str
+    level: Level
+    units: PositiveCount = Field(description="units of a pseudo channel that one command drives")
+    head_dim: PositiveCount = Field(default=1, description="of them, those that share out the head dimension")
+    queries: PositiveCount = Field(default=1, description="query rows a unit multiplies with one column access")
+    spacing: SpacingFile
+    read: JoulesPerBit | None = Field(
+        default=None, description="cells to unit, without activation; the memory's stretches if left out"
+    )
+
+
+class MacFile(Spec):
+    """The multiply-adders."""
+
+    source: str
+    energy: JoulesPerOp
+
+
+class SoftmaxFile(Spec):
+    """The softmax unit of one channel on the buffer die."""
+
+    source: str
+    values_per_cycle: PositiveCount
+    passes: PositiveCount = Field(description="times it goes over the scores of a head")
+    operations: PositiveCount = Field(description="operations of one value")
+    energy: JoulesPerOp
+
+
+class ControllerFile(Spec):
+    """The channel's controller."""
+
+    source: str
+    queue: PositiveCount = Field(description="requests it looks at")
+
+
+class File(MachineFile):
+    """A processing-in-memory machine file."""
+
+    memory: str = Field(description="DRAM device, a shipped name of arch/memories or a path")
+    stacks: PositiveCount
+    power_limited: bool = Field(default=True, description="which of the two spacings holds")
+    placement: PlacementFile
+    mac: MacFile
+    softmax: SoftmaxFile
+    controller: ControllerFile
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        try:
+            dram = load_dram(self.memory)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        if float(dram.clock_hz[0]) != self.clock:
+            raise ValueError(f"clock must be the command clock of {self.memory}, {dram.clock_hz[0] / 1e6:g} MHz")
+        place = self.placement
+        if float(dram.banks_each[0]) % place.units:
+            raise ValueError(
+                f"placement.units must divide the {dram.banks_each[0]:.0f} banks of a pseudo channel"
+            )
+        if place.units % place.head_dim:
+            raise ValueError("placement.head_dim must divide placement.units")
+        return self
+
+    def build(self, name: str) -> Pim:
+        """The machine this file describes."""
+        place, dram = self.placement, load_dram(self.memory)
+        spacing = place.spacing.limited if self.power_limited else place.spacing.unlimited
+        read, move = _stretches(dram, place.level)
+        return Pim(
+            name=name,
+            kind=KIND,
+            title=self.title,
+            mapping=self.mapping,
+            technology_m=_array(self.technology),
+            clock_hz=_array(self.clock),
+            notes=tuple(self.notes),
+            dram=dram,
+            stacks=_array(self.stacks),
+            level=place.level,
+            units=_array(place.units),
+            head_dim=_array(place.head_dim),
+            queries=_array(place.queries),
+            spacing_cycles=_array(spacing),
+            read_j_per_bit=read if place.read is None else _array(place.read),
+            move_j_per_bit=move,
+            mac_j=_array(self.mac.energy),
+            softmax=Softmax(
+                _array(self.softmax.values_per_cycle),
+                _array(self.softmax.passes),
+                _array(self.softmax.operations),
+                _array(self.softmax.energy),
+            ),
+            queue=_array(self.controller.queue),
+        )
+
+
+def _stretches(dram: Dram, level: Level) -> tuple[Array, Array]:
+    """Joules per bit from the cells to the units, and between the units and the buffer die."""
+    energy, nothing = dram.energy, np.zeros(1)
+    near = energy.cell_j_per_bit
+    if level == "bank":
+        return near, energy.group_j_per_bit + energy.global_j_per_bit + energy.tsv_j_per_bit
+    near = near + energy.group_j_per_bit
+    if level == "bank_group":
+        return near, energy.global_j_per_bit + energy.tsv_j_per_bit
+    return near + energy.global_j_per_bit + energy.tsv_j_per_bit, nothing
+
+
+def _array(value: float) -> Array:
+    return np.array([value], dtype=np.float64)

@@ -1,0 +1,1 @@
+"""Attention in memory (machine kind ``pim``)."""

@@ -1,0 +1,199 @@
+"""Cycles of a channel in closed form: two heads in turn, scores of the second during the softmax of the first.
+
+Commands of a channel, in order, with barriers between segments: query rows of the first head; its scores with the query
+rows of the second; scores of the second with the softmax of the first and its way back; values of the first with the same
+of the second; values of the second. A head without a partner waits for its own softmax. Multiply-accumulate commands
+follow each other at the machine's spacing, or after a change of row where no other set of banks hides it; data move beside
+them and count only where they take longer than the segment they share. A refresh closes all rows.
+
+Derived from the command order of the public AttAcc simulator and checked against a command scheduler, not fitted. Not
+modelled: the last few cycles of interplay in segments of a few commands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dse.simulator.arrays import Array, ceil_div
+
+if TYPE_CHECKING:
+    from dse.simulator.pim.shape import Shape
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A run of column accesses over whole rows: cycles from its first to its last, and from there to a row elsewhere."""
+
+    accesses: Array
+    segments: Array
+    stream: Array
+    leave: Array
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Cycles of one channel for all its waves; ``published`` follows the public simulator's command streams."""
+
+    shape: Shape
+    published: bool
+
+    @cached_property
+    def reopen(self) -> Array:
+        """Last access to a row to the first of another row of the same banks."""
+        timing = self.shape.machine.dram.timing
+        return timing.rtp_l + timing.rp + timing.rcd
+
+    @cached_property
+    def scores(self) -> Phase:
+        """Scores of one head."""
+        shape = self.shape
+        return self._phase(shape.score_accesses, shape.score_rows, shape.segments)
+
+    @cached_property
+    def values(self) -> Phase:
+        """Values of one head."""
+        shape = self.shape
+        return self._phase(shape.value_accesses, shape.value_rows, shape.value_columns)
+
+    def _phase(self, accesses: Array, rows: Array, segments: Array) -> Phase:
+        machine, timing = self.shape.machine, self.shape.machine.dram.timing
+        spacing, sets = machine.spacing_cycles, machine.bank_sets
+        each = accesses / rows
+        full = np.minimum(self.shape.row_columns, each) if self.shape.work.shared else self.shape.row_columns
+        last = np.maximum(accesses - (rows - 1.0) * full, 1.0)
+        least = timing.ras - timing.rcd + timing.rp + timing.rcd
+        fine = machine.level == "buffer"
+        hidden = (sets - 1.0) * spacing * (1.0 if fine else full)
+        turn = np.maximum(least, (full - 1.0) * spacing + self.reopen) - full * spacing
+        turns = np.maximum(rows - 1.0, 0.0)
+        stream = (accesses - 1.0) * spacing + turns * np.maximum(turn - hidden, 0.0)
+        return Phase(accesses, segments, stream, self._leave(accesses, rows, last))
+
+    def _leave(self, accesses: Array, rows: Array, last: Array) -> Array:
+        """Last access of a phase to the first of the next, whose first set of banks has to change its row."""
+        machine, timing = self.shape.machine, self.shape.machine.dram.timing
+        spacing, sets = machine.spacing_cycles, machine.bank_sets
+        least = timing.ras + timing.rp
+        if machine.level == "buffer":
+            since = (np.minimum(accesses, sets) - 1.0) * spacing
+            return np.maximum(np.maximum(spacing, self.reopen - since), least - (accesses - 1.0) * spacing)
+        since = (last - 1.0) * spacing
+        same = np.mod(rows - 1.0, sets) == 0.0
+        return np.where(
+            same, np.maximum(self.reopen, least - since), np.maximum(spacing, self.reopen - since)
+        )
+
+    @cached_property
+    def move(self) -> Array:
+        """Cycles of one move of scores or results: to another bank group where there are several."""
+        timing = self.shape.machine.dram.timing
+        return np.where(self.shape.movers > 1.0, np.maximum(timing.burst, timing.ccd_s), timing.ccd_l)
+
+    @cached_property
+    def outputs(self) -> Array:
+        """Cycles of the moves of one column of results."""
+        timing, shape = self.shape.machine.dram.timing, self.shape
+        spacing = np.where(shape.output_moves > shape.work.queries, np.maximum(timing.burst, timing.ccd_s), timing.ccd_l)
+        return shape.output_moves * spacing
+
+    @cached_property
+    def broadcast(self) -> Array:
+        """Cycles of the moves that bring the query rows of one head."""
+        return self.shape.query_moves * self.shape.machine.dram.timing.ccd_l
+
+    def _late(self, phase: Phase, base: Array, extra: Array, loaded: Array, slack: Array) -> Array:
+        """Cycles by which moves outlast the accesses of their segments.
+
+        Every segment moves ``base`` cycles, the last ``loaded`` ones ``extra`` more each; moves queue behind accesses and
+        come into view as those leave the queue. The last segment may use the ``slack`` until the next phase.
+        """
+        spacing, queue = self.shape.machine.spacing_cycles, self.shape.machine.queue
+        each = phase.accesses / phase.segments
+        unseen = np.maximum(each - queue, 0.0) * spacing
+        span = (phase.stream + spacing) / phase.segments
+        light = np.maximum(unseen + base - span, 0.0)
+        heavy = np.maximum(unseen + base + extra - span, 0.0)
+        last = np.maximum(unseen + base + extra - span - slack, 0.0)
+        return (phase.segments - loaded) * light + (loaded - 1.0) * heavy + last
+
+    @cached_property
+    def softmax(self) -> Array:
+        """Cycles of the softmax unit for one head; its commands alone in the published stream."""
+        unit, shape = self.shape.machine.softmax, self.shape
+        if self.published:
+            return self.move
+        return unit.passes * ceil_div(shape.keys * shape.work.queries, unit.values_per_cycle)
+
+    @cached_property
+    def pair(self) -> Array:
+        """Cycles of two heads, first access to last."""
+        shape, scores, values = self.shape, self.scores, self.values
+        spacing = shape.machine.spacing_cycles
+        score, back = shape.score_moves * self.move, shape.weight_moves * self.move
+        half, column_half = ceil_div(scores.segments, 2.0), ceil_div(values.segments, 2.0)
+        again = self._again
+        first = self._late(scores, score, self.broadcast / scores.segments, scores.segments, scores.leave - spacing)
+        second = self._late(scores, score, back / half, half, scores.leave - spacing)
+        third = self._late(values, self.outputs, back / column_half, column_half, again - spacing)
+        fourth = self._late(values, self.outputs, back * 0.0, values.segments, self.outputs)
+        waits = np.maximum(self.softmax - scores.stream, 0.0) + np.maximum(self.softmax - values.stream, 0.0)
+        moved = first + second + third + fourth
+        return 2.0 * (scores.stream + values.stream) + 2.0 * scores.leave + again + moved + waits
+
+    @cached_property
+    def _again(self) -> Array:
+        """Values of the first head to those of the second; the published stream reads the first head's again."""
+        if not self.published:
+            return self.values.leave
+        machine = self.shape.machine
+        reach = machine.bank_sets * (machine.dram.columns if machine.level == "buffer" else 1.0)
+        rows = self.values.accesses if machine.level == "buffer" else self.shape.value_rows
+        return np.where(rows <= reach, machine.spacing_cycles, self.values.leave)
+
+    @cached_property
+    def alone(self) -> Array:
+        """Cycles of a head without a partner, first access to last."""
+        shape, scores, values = self.shape, self.scores, self.values
+        score = shape.score_moves * self.move
+        ends = score + self.softmax + shape.weight_moves * self.move
+        moved = self._late(scores, score, score * 0.0, scores.segments, score)
+        moved = moved + self._late(values, self.outputs, score * 0.0, values.segments, self.outputs)
+        return scores.stream + values.stream + np.maximum(scores.leave, ends) + moved
+
+    @cached_property
+    def cycles(self) -> Array:
+        """Cycles until the last command of the channel, refreshes included."""
+        shape, timing = self.shape, self.shape.machine.dram.timing
+        pairs = np.floor(shape.waves / 2.0)
+        odd = shape.waves - 2.0 * pairs
+        opened = 1.0 + timing.rcd
+        if self.published:
+            opened = opened + np.where(pairs > 0.0, shape.machine.spacing_cycles, 0.0)
+        start = np.maximum(self.broadcast - timing.burst, opened)
+        gap = np.maximum(self.values.leave, self.outputs + self.broadcast - timing.burst)
+        busy = start + pairs * self.pair + odd * self.alone + (pairs + odd - 1.0) * gap + self.outputs - 1.0
+        return self._refreshed(busy + self._merge)
+
+    @cached_property
+    def _merge(self) -> Array:
+        """Cycles to merge the parts of the last heads: results, maximum and sum of each, pair by pair of channels."""
+        shape, timing = self.shape, self.shape.machine.dram.timing
+        words = shape.work.queries * (shape.work.value_dim + 2.0)
+        moves = ceil_div(words * 4.0, shape.machine.dram.access_bytes)
+        return np.ceil(np.log2(shape.split)) * moves * np.maximum(timing.burst, timing.ccd_s)
+
+    def _refreshed(self, busy: Array) -> Array:
+        """Cycles with refreshes: one each interval while there is work, all rows closed before and opened after."""
+        machine, timing = self.shape.machine, self.shape.machine.dram.timing
+        if bool(np.all(machine.bank_sets == 1.0)):
+            cost = timing.rfc + 1.0 - timing.rp
+        else:
+            cost = timing.rfc + timing.rcd + 2.0
+        if not self.published:
+            cost = cost + timing.rp
+        count = np.maximum(np.ceil((busy - cost) / (timing.refi - cost)) - 1.0, 0.0)
+        return busy + count * cost
