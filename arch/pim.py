@@ -1,9 +1,9 @@
 """Processing in memory: DRAM stacks with multipliers at their banks, bank groups or buffer die.
 
-Modelled: the DRAM device, how many units of a pseudo channel one command drives, how they share keys and head dimension,
-how many query rows a unit multiplies with one column access, the spacing of such accesses with and without a power limit,
-energy of the way from the cells to the units, of a multiply-add and of the softmax unit on the buffer die. Not modelled:
-area, standby power, how data get into the layout the units need.
+Modelled: the DRAM device, how many units of a pseudo channel one command drives, how they share keys and head
+dimension, how many query rows a unit multiplies with one column access, the spacing of such accesses with and without
+a power limit, energy of the way from the cells to the units, of a multiply-add and of the softmax unit on the buffer
+die. Not modelled: area, standby power, how data get into the layout the units need.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class Softmax:
 class Pim:
     """Stacks with units in them; see the module docstring.
 
-    ``units`` are those of one pseudo channel that one command drives; ``head_dim`` of them share out the head dimension,
-    the rest the keys. ``spacing_cycles`` is that of the power limit in force.
+    ``units`` are those of one pseudo channel that one command drives; ``head_dim`` of them share out the head
+    dimension, the rest the keys. ``spacing_cycles`` is that of the power limit in force.
     """
 
     name: str
@@ -122,7 +122,9 @@ class PlacementFile(Spec):
     level: Level
     units: PositiveCount = Field(description="units of a pseudo channel that one command drives")
     head_dim: PositiveCount = Field(default=1, description="of them, those that share out the head dimension")
-    queries: PositiveCount = Field(default=1, description="query rows a unit multiplies with one column access")
+    queries: PositiveCount = Field(
+        default=1, description="query rows a unit multiplies with one column access"
+    )
     spacing: SpacingFile
     read: JoulesPerBit | None = Field(
         default=None, description="cells to unit, without activation; the memory's stretches if left out"
@@ -171,7 +173,9 @@ class File(MachineFile):
         except ConfigError as error:
             raise ValueError(str(error)) from None
         if float(dram.clock_hz[0]) != self.clock:
-            raise ValueError(f"clock must be the command clock of {self.memory}, {dram.clock_hz[0] / 1e6:g} MHz")
+            raise ValueError(
+                f"clock must be the command clock of {self.memory}, {dram.clock_hz[0] / 1e6:g} MHz"
+            )
         place = self.placement
         if float(dram.banks_each[0]) % place.units:
             raise ValueError(

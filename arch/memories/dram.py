@@ -15,11 +15,12 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from dse import spec
-from dse.arch.machine import Array
 from dse.units import Bytes, Cycles, Hertz, In, JoulesPerBit, JoulesPerRow, PositiveCount
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from dse.arch.machine import Array
 
 ROOM = "arch/memories"
 Span = Annotated[float, In(("cycle",), positive=True)]
@@ -159,7 +160,9 @@ class TimingFile(spec.Spec):
         if self.refi <= self.rfc + self.rp:
             raise ValueError("refi must exceed rfc and rp: the device would do nothing but refresh")
         if self.ccd_l < self.ccd_s or self.rrd_l < self.rrd_s:
-            raise ValueError("a bank group cannot be faster alone than with others: ccd_l or rrd_l is too small")
+            raise ValueError(
+                "a bank group cannot be faster alone than with others: ccd_l or rrd_l is too small"
+            )
         return self
 
 
@@ -194,7 +197,9 @@ class File(spec.Spec):
             title=self.title,
             clock_hz=_array(self.clock),
             access_bytes=_array(self.organisation.access),
-            timing=Timing(**{field.name: _array(getattr(self.timing, field.name)) for field in fields(Timing)}),
+            timing=Timing(
+                **{field.name: _array(getattr(self.timing, field.name)) for field in fields(Timing)}
+            ),
             energy=self._energy(),
             **shape,
         )

@@ -1,9 +1,9 @@
 """Decode attention in memory in closed form: time, energy, traffic and commands on arrays of design points.
 
-Energy is that of activations, column accesses and their way to the units, multiply-adds executed (padding included), data
-moved between units and buffer die, softmax, and query rows and results crossing the pins. Moves are counted in bytes of
-all pseudo channels of a channel, and every energy per bit is multiplied by bits. Not modelled: writing new keys and values,
-refresh and standby energy, the host's side of the link.
+Energy is that of activations, column accesses and their way to the units, multiply-adds executed (padding included),
+data moved between units and buffer die, softmax, and query rows and results crossing the pins. Moves are counted in
+bytes of all pseudo channels of a channel, and every energy per bit is multiplied by bits. Not modelled: writing new
+keys and values, refresh and standby energy, the host's side of the link.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from dse.errors import DseError
 from dse.simulator.arrays import ONE, Array, Values, as_array, total
 from dse.simulator.pim.counts import Counts, needed, published
+from dse.simulator.pim.ledger import joules_by
 from dse.simulator.pim.shape import Attention, Shape
 from dse.simulator.pim.timeline import Timeline
 
@@ -31,8 +32,8 @@ class PimCost:
     """What attention costs: arrays over design points.
 
     ``cycles`` are of the command clock, those of the busiest stack; ``counts`` are the commands of one stack; bytes,
-    flops and ``joules`` are of all stacks, ``parts`` sum to ``joules``. ``bandwidth_multiple`` is the stored data read once
-    over time, relative to the peak of the pins.
+    flops and ``joules`` are of all stacks, ``parts`` sum to ``joules``. ``bandwidth_multiple`` is the stored data
+    read once over time, relative to the peak of the pins.
     """
 
     cycles: Array
@@ -66,7 +67,7 @@ def cost(machine: Pim, work: Attention, split: Values = ONE, accounting: str = "
     cycles = Timeline(shape, published=is_paper).cycles
     seconds = cycles / machine.clock_hz
     counts = published(shape) if is_paper else needed(shape)
-    parts = _joules(shape)
+    parts = joules_by(shape)
     reads = 1.0 if work.shared else 0.0
     kv_bytes = work.stored_bytes + reads * work.heads * work.keys * work.value_dim * work.word_bytes
     lanes = machine.dram.pseudo_channels * machine.units * machine.dram.access_bytes
@@ -108,26 +109,3 @@ def _check(work: Attention, split: Array, accounting: str) -> None:
 def _host_bytes(work: Attention) -> Array:
     """Query rows in and results out, over the pins."""
     return work.heads * work.queries * (work.key_dim + work.value_dim) * work.word_bytes
-
-
-def _joules(shape: Shape) -> dict[str, Array]:
-    """Joules of all stacks, by what they are spent on."""
-    machine, work, dram = shape.machine, shape.work, shape.machine.dram
-    heads = work.heads * shape.split
-    lanes = dram.pseudo_channels * machine.units
-    accesses = heads * (shape.score_accesses + shape.value_accesses) * lanes
-    bits = 8.0 * dram.access_bytes
-    moves = shape.query_moves + shape.weight_moves + shape.segments * shape.score_moves
-    moves = moves + shape.value_columns * shape.output_moves
-    moved_bits = heads * moves * dram.pseudo_channels * bits
-    values = heads * work.queries * shape.keys
-    # A pass with fewer query rows than a unit takes leaves the rest of its multipliers idle.
-    macs = accesses / shape.passes * work.queries * shape.values_per_access
-    return {
-        "activate": heads * (shape.score_rows + shape.value_rows) * lanes * dram.energy.activate_j,
-        "banks": accesses * bits * machine.read_j_per_bit,
-        "mac": macs * machine.mac_j,
-        "movement": moved_bits * machine.move_j_per_bit,
-        "softmax": values * machine.softmax.operations * machine.softmax.operation_j,
-        "io": _host_bytes(work) * 8.0 * dram.energy.io_j_per_bit,
-    }

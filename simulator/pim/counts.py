@@ -1,8 +1,9 @@
 """Commands of a stack, by kind: what the mapping needs, or exactly what the public AttAcc simulator issues.
 
-The published stream differs in five ways, each counted here: one access more for every head of the first wave, to open its
-row early; moves that do not divide by the segments they are spread over are left out; the second head of a pair repeats
-the accesses and moves of the first one's values, on as many channels; and a query row is moved once for all.
+The published stream differs in five ways, each counted here: one access more for every head of the first wave, to
+open its row early; moves that do not divide by the segments they are spread over are left out; the second head of a
+pair repeats the accesses and moves of the first one's values, on as many channels; and a query row is moved once for
+all.
 """
 
 from __future__ import annotations

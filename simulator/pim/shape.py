@@ -1,9 +1,9 @@
 """Shape of decode attention on the units of a stack: what one head does on one channel, and how many heads there are.
 
-Mapping: a head (or one of ``split`` parts of its keys) is one channel's; its keys are shared out over pseudo channels,
-ranks and bank groups, its head dimension over the banks below where the placement says so; a wave is one head on every
-channel. A column access is multiplied with up to ``queries`` query rows of the machine, then again for the next ones while
-its row is open. Not modelled: heads of different lengths (``ragged``), layouts with gaps.
+Mapping: a head (or one of ``split`` parts of its keys) is one channel's; its keys are shared out over pseudo
+channels, ranks and bank groups, its head dimension over the banks below where the placement says so; a wave is one
+head on every channel. A column access is multiplied with up to ``queries`` query rows of the machine, then again for
+the next ones while its row is open. Not modelled: heads of different lengths (``ragged``), layouts with gaps.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ SCORE_BYTES = 2.0
 class Attention:
     """Decode attention over design points: ``heads`` key heads of all requests, each with ``keys`` keys.
 
-    ``queries`` rows share a key head (1 without grouping). ``shared`` says that values are the first ``value_dim`` entries
-    of the keys, stored once, as in latent attention. ``word_bytes`` is the size of a stored value.
+    ``queries`` rows share a key head (1 without grouping). ``shared`` says that values are the first ``value_dim``
+    entries of the keys, stored once, as in latent attention. ``word_bytes`` is the size of a stored value.
     """
 
     heads: Array
@@ -165,11 +165,15 @@ class Shape:
     @cached_property
     def weight_moves(self) -> Array:
         """Commands that bring the softmax of one part back to the units."""
-        return self.work.queries * self.movers * ceil_div(self.keys, self.machine.across_keys * self.values_per_access)
+        return (
+            self.work.queries
+            * self.movers
+            * ceil_div(self.keys, self.machine.across_keys * self.values_per_access)
+        )
 
     @cached_property
     def output_moves(self) -> Array:
-        """Commands that move one column of results to the buffer die: those of each rank, and of each bank that has its own."""
+        """Commands that move one column of results to the buffer die: of each rank, and each bank that has its own."""
         ranks = np.minimum(self.machine.dram.ranks, self.movers)
         return self.work.queries * self.machine.head_dim * ranks
 

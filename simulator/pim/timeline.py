@@ -1,10 +1,11 @@
 """Cycles of a channel in closed form: two heads in turn, scores of the second during the softmax of the first.
 
-Commands of a channel, in order, with barriers between segments: query rows of the first head; its scores with the query
-rows of the second; scores of the second with the softmax of the first and its way back; values of the first with the same
-of the second; values of the second. A head without a partner waits for its own softmax. Multiply-accumulate commands
-follow each other at the machine's spacing, or after a change of row where no other set of banks hides it; data move beside
-them and count only where they take longer than the segment they share. A refresh closes all rows.
+Commands of a channel, in order, with barriers between segments: query rows of the first head; its scores with the
+query rows of the second; scores of the second with the softmax of the first and its way back; values of the first
+with the same of the second; values of the second. A head without a partner waits for its own softmax.
+Multiply-accumulate commands follow each other at the machine's spacing, or after a change of row where no other set
+of banks hides it; data move beside them and count only where they take longer than the segment they share. A refresh
+closes all rows.
 
 Derived from the command order of the public AttAcc simulator and checked against a command scheduler, not fitted. Not
 modelled: the last few cycles of interplay in segments of a few commands.
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Phase:
-    """A run of column accesses over whole rows: cycles from its first to its last, and from there to a row elsewhere."""
+    """A run of column accesses over whole rows: cycles from first to last, and from there to a row elsewhere."""
 
     accesses: Array
     segments: Array
@@ -97,7 +98,9 @@ class Timeline:
     def outputs(self) -> Array:
         """Cycles of the moves of one column of results."""
         timing, shape = self.shape.machine.dram.timing, self.shape
-        spacing = np.where(shape.output_moves > shape.work.queries, np.maximum(timing.burst, timing.ccd_s), timing.ccd_l)
+        spacing = np.where(
+            shape.output_moves > shape.work.queries, np.maximum(timing.burst, timing.ccd_s), timing.ccd_l
+        )
         return shape.output_moves * spacing
 
     @cached_property
@@ -108,12 +111,13 @@ class Timeline:
     def _late(self, phase: Phase, base: Array, extra: Array, loaded: Array, slack: Array) -> Array:
         """Cycles by which moves outlast the accesses of their segments.
 
-        Every segment moves ``base`` cycles, the last ``loaded`` ones ``extra`` more each; moves queue behind accesses and
-        come into view as those leave the queue. The last segment may use the ``slack`` until the next phase.
+        Every segment moves ``base`` cycles, the last ``loaded`` ones ``extra`` more each. The published stream puts
+        moves behind the accesses of a segment: they come into view as those leave the queue. The last segment may use
+        the ``slack`` until the next phase.
         """
         spacing, queue = self.shape.machine.spacing_cycles, self.shape.machine.queue
         each = phase.accesses / phase.segments
-        unseen = np.maximum(each - queue, 0.0) * spacing
+        unseen = np.maximum(each - queue, 0.0) * spacing if self.published else 0.0
         span = (phase.stream + spacing) / phase.segments
         light = np.maximum(unseen + base - span, 0.0)
         heavy = np.maximum(unseen + base + extra - span, 0.0)
@@ -121,28 +125,24 @@ class Timeline:
         return (phase.segments - loaded) * light + (loaded - 1.0) * heavy + last
 
     @cached_property
-    def softmax(self) -> Array:
-        """Cycles of the softmax unit for one head; its commands alone in the published stream."""
-        unit, shape = self.shape.machine.softmax, self.shape
-        if self.published:
-            return self.move
-        return unit.passes * ceil_div(shape.keys * shape.work.queries, unit.values_per_cycle)
-
-    @cached_property
-    def pair(self) -> Array:
-        """Cycles of two heads, first access to last."""
+    def _pair_moves(self) -> Array:
+        """Cycles by which moves outlast the accesses of two heads."""
         shape, scores, values = self.shape, self.scores, self.values
         spacing = shape.machine.spacing_cycles
         score, back = shape.score_moves * self.move, shape.weight_moves * self.move
         half, column_half = ceil_div(scores.segments, 2.0), ceil_div(values.segments, 2.0)
-        again = self._again
-        first = self._late(scores, score, self.broadcast / scores.segments, scores.segments, scores.leave - spacing)
+        first = self._late(
+            scores, score, self.broadcast / scores.segments, scores.segments, scores.leave - spacing
+        )
         second = self._late(scores, score, back / half, half, scores.leave - spacing)
-        third = self._late(values, self.outputs, back / column_half, column_half, again - spacing)
-        fourth = self._late(values, self.outputs, back * 0.0, values.segments, self.outputs)
-        waits = np.maximum(self.softmax - scores.stream, 0.0) + np.maximum(self.softmax - values.stream, 0.0)
-        moved = first + second + third + fourth
-        return 2.0 * (scores.stream + values.stream) + 2.0 * scores.leave + again + moved + waits
+        third = self._late(values, self.outputs, back / column_half, column_half, self._again - spacing)
+        return first + second + third + self._last_moves
+
+    @cached_property
+    def _last_moves(self) -> Array:
+        """Cycles by which moves of results outlast the accesses of the last values."""
+        values = self.values
+        return self._late(values, self.outputs, self.outputs * 0.0, values.segments, self.outputs)
 
     @cached_property
     def _again(self) -> Array:
@@ -150,50 +150,111 @@ class Timeline:
         if not self.published:
             return self.values.leave
         machine = self.shape.machine
-        reach = machine.bank_sets * (machine.dram.columns if machine.level == "buffer" else 1.0)
-        rows = self.values.accesses if machine.level == "buffer" else self.shape.value_rows
+        fine = machine.level == "buffer"
+        reach = machine.bank_sets * (machine.dram.columns if fine else 1.0)
+        rows = self.values.accesses if fine else self.shape.value_rows
         return np.where(rows <= reach, machine.spacing_cycles, self.values.leave)
 
     @cached_property
-    def alone(self) -> Array:
-        """Cycles of a head without a partner, first access to last."""
+    def _pairs(self) -> Array:
+        """Pairs of heads."""
+        return np.floor(self.shape.waves / 2.0)
+
+    @cached_property
+    def _odd(self) -> Array:
+        """1 where a head is left without a partner."""
+        return self.shape.waves - 2.0 * self._pairs
+
+    @cached_property
+    def _joins(self) -> Array:
+        """Changes from one pair, or the last head, to the next."""
+        return self._pairs + self._odd - 1.0
+
+    @cached_property
+    def accesses(self) -> Array:
+        """Cycles of multiply-accumulate commands at the machine's spacing."""
+        shape = self.shape
+        return shape.waves * (shape.score_accesses + shape.value_accesses) * shape.machine.spacing_cycles
+
+    @cached_property
+    def row_changes(self) -> Array:
+        """Cycles in which the units wait for a row."""
         shape, scores, values = self.shape, self.scores, self.values
-        score = shape.score_moves * self.move
-        ends = score + self.softmax + shape.weight_moves * self.move
-        moved = self._late(scores, score, score * 0.0, scores.segments, score)
-        moved = moved + self._late(values, self.outputs, score * 0.0, values.segments, self.outputs)
-        return scores.stream + values.stream + np.maximum(scores.leave, ends) + moved
+        spacing = shape.machine.spacing_cycles
+        inside = scores.stream - (scores.accesses - 1.0) * spacing
+        inside = inside + values.stream - (values.accesses - 1.0) * spacing
+        between = self._pairs * (2.0 * (scores.leave - spacing) + self._again - spacing)
+        between = between + self._odd * (scores.leave - spacing) + self._joins * (values.leave - spacing)
+        return shape.waves * inside + between + self._opened - spacing
 
     @cached_property
-    def cycles(self) -> Array:
-        """Cycles until the last command of the channel, refreshes included."""
-        shape, timing = self.shape, self.shape.machine.dram.timing
-        pairs = np.floor(shape.waves / 2.0)
-        odd = shape.waves - 2.0 * pairs
-        opened = 1.0 + timing.rcd
+    def _opened(self) -> Array:
+        """Cycles until the first access can be: its row is opened while the query rows arrive."""
+        opened = 1.0 + self.shape.machine.dram.timing.rcd
         if self.published:
-            opened = opened + np.where(pairs > 0.0, shape.machine.spacing_cycles, 0.0)
-        start = np.maximum(self.broadcast - timing.burst, opened)
-        gap = np.maximum(self.values.leave, self.outputs + self.broadcast - timing.burst)
-        busy = start + pairs * self.pair + odd * self.alone + (pairs + odd - 1.0) * gap + self.outputs - 1.0
-        return self._refreshed(busy + self._merge)
+            opened = opened + np.where(self._pairs > 0.0, self.shape.machine.spacing_cycles, 0.0)
+        return opened
 
     @cached_property
-    def _merge(self) -> Array:
+    def movement(self) -> Array:
+        """Cycles in which the units wait for data to move."""
+        shape, scores, values = self.shape, self.scores, self.values
+        burst = shape.machine.dram.timing.burst
+        start = np.maximum(self.broadcast - burst - self._opened, 0.0)
+        ready = np.maximum(self._turnaround - scores.leave, 0.0)
+        alone = ready + self._last_moves
+        score = shape.score_moves * self.move
+        alone = alone + self._late(scores, score, score * 0.0, scores.segments, score)
+        # Query rows of the next head can arrive during these values; the published stream moves them afterwards.
+        after = self.broadcast if self.published else 0.0
+        join = np.maximum(self.outputs + after - burst - values.leave, 0.0)
+        ends = self.outputs - 1.0
+        return start + self._pairs * self._pair_moves + self._odd * alone + self._joins * join + ends
+
+    @cached_property
+    def _turnaround(self) -> Array:
+        """Cycles from the scores of a lone head to its values but for the softmax unit's own work."""
+        moves = (self.shape.score_moves + self.shape.weight_moves) * self.move
+        return moves + self.move if self.published else moves
+
+    @cached_property
+    def softmax_busy(self) -> Array:
+        """Cycles the softmax unit works on one head; the published stream gives it none."""
+        unit, shape = self.shape.machine.softmax, self.shape
+        if self.published:
+            return shape.keys * 0.0
+        return unit.passes * ceil_div(shape.keys * shape.work.queries, unit.values_per_cycle)
+
+    @cached_property
+    def softmax(self) -> Array:
+        """Cycles in which the units wait for the softmax unit."""
+        scores, values, busy = self.scores, self.values, self.softmax_busy
+        paired = np.maximum(busy - scores.stream, 0.0) + np.maximum(busy - values.stream, 0.0)
+        ready = np.maximum(scores.leave, self._turnaround)
+        alone = np.maximum(self._turnaround + busy - ready, 0.0)
+        waited: Array = self._pairs * paired + self._odd * alone
+        return waited
+
+    @cached_property
+    def merge(self) -> Array:
         """Cycles to merge the parts of the last heads: results, maximum and sum of each, pair by pair of channels."""
         shape, timing = self.shape, self.shape.machine.dram.timing
         words = shape.work.queries * (shape.work.value_dim + 2.0)
         moves = ceil_div(words * 4.0, shape.machine.dram.access_bytes)
-        return np.ceil(np.log2(shape.split)) * moves * np.maximum(timing.burst, timing.ccd_s)
+        rounds = np.ceil(np.log2(shape.split))
+        return rounds * moves * np.maximum(timing.burst, timing.ccd_s)
 
-    def _refreshed(self, busy: Array) -> Array:
-        """Cycles with refreshes: one each interval while there is work, all rows closed before and opened after."""
+    @cached_property
+    def refresh(self) -> Array:
+        """Cycles of refreshes: one each interval while there is work, all rows closed before and opened after."""
         machine, timing = self.shape.machine, self.shape.machine.dram.timing
-        if bool(np.all(machine.bank_sets == 1.0)):
-            cost = timing.rfc + 1.0 - timing.rp
-        else:
-            cost = timing.rfc + timing.rcd + 2.0
-        if not self.published:
-            cost = cost + timing.rp
-        count = np.maximum(np.ceil((busy - cost) / (timing.refi - cost)) - 1.0, 0.0)
-        return busy + count * cost
+        busy = self.accesses + self.row_changes + self.movement + self.softmax + self.merge
+        # With one set of banks a refresh replaces a change of row; else it interrupts, and rows are opened once more.
+        after = np.where(machine.bank_sets == 1.0, 1.0 - timing.rp, timing.rcd + 2.0)
+        cost = timing.rfc + after + (0.0 if self.published else timing.rp)
+        return cost * np.maximum(np.ceil((busy - cost) / (timing.refi - cost)) - 1.0, 0.0)
+
+    @cached_property
+    def cycles(self) -> Array:
+        """Cycles until the last command of the channel: the parts left to right."""
+        return self.accesses + self.row_changes + self.movement + self.softmax + self.merge + self.refresh

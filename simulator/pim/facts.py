@@ -1,0 +1,59 @@
+"""What is known of attention in memory whatever the schedule: useful and executed work, rates, cycles of actions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dse.simulator.arrays import ZERO, Array, product
+from dse.simulator.lowering import Facts
+
+if TYPE_CHECKING:
+    from dse.simulator.pim.shape import Shape
+
+SOFTMAX = ("max", "subtract", "exp", "add", "divide")
+
+
+def facts_of(shape: Shape, layers: Array) -> Facts:
+    """Facts of attention on all stacks, times the number of layers."""
+    machine, work, dram = shape.machine, shape.work, shape.machine.dram
+    units = machine.stacks * dram.pseudo_channel_count * machine.units
+    macs = _executed_macs(shape) * layers
+    pins = machine.stacks * dram.byte_per_s
+    scores = product(work.heads, work.queries, work.keys, layers)
+    unknown = np.full(1, np.nan)
+    return Facts(
+        flops=work.flops * layers,
+        executed_flops=2.0 * macs,
+        vector_ops=dict.fromkeys(SOFTMAX, scores),
+        onchip_bytes=ZERO,
+        occupied={"units": work.flops / 2.0 * layers * machine.spacing_cycles},
+        elements={"units": units * machine.queries * shape.values_per_access},
+        peak_flop_per_s=machine.peak_flop_per_s,
+        area_m2=unknown,
+        memory_byte_per_s={"dram": pins, "banks": machine.internal_byte_per_s},
+        cycles_each=_cycles_each(shape, units),
+        cycles_per_byte={"dram": machine.clock_hz / pins},
+        window=unknown,
+        block_queries=unknown,
+    )
+
+
+def _executed_macs(shape: Shape) -> Array:
+    machine = shape.machine
+    units = shape.work.heads * shape.split * machine.dram.pseudo_channels * machine.units
+    each = machine.queries * shape.values_per_access
+    return units * (shape.score_accesses + shape.value_accesses) * each
+
+
+def _cycles_each(shape: Shape, units: Array) -> dict[tuple[str, str, str], Array]:
+    """Cycles of one access of one unit among all of them; activations and multiply-adds run beside."""
+    each = shape.machine.spacing_cycles / units
+    values = shape.machine.softmax.passes / shape.machine.softmax.values_per_cycle
+    channels = shape.machine.stacks * shape.machine.dram.channels
+    return {
+        ("banks", "QK", "read"): each,
+        ("banks", "AV", "read"): each,
+        ("softmax", "SM", "softmax"): values / channels,
+    }

@@ -1,0 +1,29 @@
+"""Mapping of decode attention onto units in memory: a head to a channel, or cut along its keys over several."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from dse.simulator.mapping import MappingFile
+from dse.units import PositiveCount  # noqa: TC001 - pydantic reads it
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping as Dict
+
+
+class File(MappingFile):
+    """A mapping of heads onto channels."""
+
+    numbers: ClassVar[Dict[str, str]] = {
+        "split": "channels a head is cut over along its keys; 1 if left out",
+    }
+
+    families: list[str] = Field(description="families of cascades it runs")
+    stored_once: list[str] = Field(
+        default_factory=list, description="families whose values are the first part of the keys"
+    )
+    split: PositiveCount | None = Field(
+        default=None, description="channels one head is cut over along its keys"
+    )
