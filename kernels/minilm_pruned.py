@@ -166,7 +166,8 @@ def _fixed(tensor: torch.Tensor, bits: int, dropped: int = 0) -> torch.Tensor:
     """Fixed-point numbers of ``bits`` with one scale for each head, the lowest ``dropped`` bits cut off."""
     scale = tensor.abs().amax(dim=(1, 2), keepdim=True) / (2 ** (bits - 1) - 1)
     codes = torch.round(tensor / scale)
-    return torch.floor(codes / 2**dropped) * 2**dropped * scale
+    fixed: torch.Tensor = torch.floor(codes / 2**dropped) * 2**dropped * scale
+    return fixed
 
 
 def _prune_tokens(alive: Alive, keep: int) -> torch.Tensor:
