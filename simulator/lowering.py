@@ -1,16 +1,17 @@
 """From a mapped workload to a Program: finds the lowering of a mapping's kind by its package's name.
 
 A lowering is a package of this room called like the kind of the mapping, with
-``lower(workload, machine, mapping, accounting)``.
+``lower(workload, machine, mapping, accounting)``. Its ``EXTRAS`` names what it models of ``Workload.extras``; what it
+does not is refused.
 """
 
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dse.errors import ConfigError, MappingError, Problem, nearest
+from dse.errors import ConfigError, MappingError, Problem, WorkloadError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping as Dict
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     from dse.workloads.workload import Workload
 
 ACCOUNTINGS = ("physical", "paper")
+_EXTRAS = {
+    "experts": "experts",
+    "requests": "requests of different lengths",
+    "window": "a window of several queries",
+}
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,9 @@ class Facts:
     ``vector_ops`` counts every other operation by operator. ``occupied`` holds busy element-cycles for each
     compute unit and ``elements`` its number of elements. ``cycles_each`` holds the cycles that one count of a
     (component, Einsum, action) keeps its component busy, ``cycles_per_byte`` those of one byte. ``window`` is the tiles
-    in flight and ``block_queries`` the queries in a block, NaN where the schedule has none.
+    in flight and ``block_queries`` the queries in a block, NaN where the schedule has none. ``more`` are result columns
+    that only this kind of machine has. Without ``one_clock`` cycles mean nothing to the user and are not reported.
+    ``parts`` gives nodes of the tree a part of the work whose time is reported.
     """
 
     flops: Array
@@ -48,6 +56,9 @@ class Facts:
     cycles_per_byte: Dict[str, Array]
     window: Array
     block_queries: Array
+    more: Dict[str, Array] = field(default_factory=dict)
+    one_clock: bool = True
+    parts: Dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -65,6 +76,8 @@ def lower(workload: Workload, machine: Machine, mapping: Mapping, accounting: st
     ------
     ConfigError, MappingError
         Unknown accounting or one the mapping does not state, a mapping for another kind of machine or cascade.
+    WorkloadError
+        The workload has what this kind of machine does not model.
     """
     if accounting not in ACCOUNTINGS:
         raise ConfigError(
@@ -81,7 +94,12 @@ def lower(workload: Workload, machine: Machine, mapping: Mapping, accounting: st
         raise MappingError(
             f"mapping {mapping.name} states no published accounting; use accounting physical, the default"
         )
-    found: Lowered = importlib.import_module(f"dse.simulator.{mapping.file.kind}").lower(
-        workload, machine, mapping, accounting
-    )
+    lowering = importlib.import_module(f"dse.simulator.{mapping.file.kind}")
+    strange = [name for name in workload.extras if name not in getattr(lowering, "EXTRAS", ())]
+    if strange:
+        raise WorkloadError(
+            f"{workload.name} has {' and '.join(_EXTRAS[name] for name in strange)}, which a {machine.kind} "
+            "does not model"
+        )
+    found: Lowered = lowering.lower(workload, machine, mapping, accounting)
     return found

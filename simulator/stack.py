@@ -19,7 +19,7 @@ T = TypeVar("T")
 def structure(value: Any) -> Hashable:  # noqa: ANN401
     """Hashable description of everything in ``value`` but its arrays."""
     if isinstance(value, np.ndarray):
-        return "array"
+        return ("array", *value.shape[1:])
     if isinstance(value, BaseModel):
         return value.model_dump_json()
     if is_dataclass(value) and not isinstance(value, type):
@@ -77,7 +77,7 @@ def take(value: T, indices: Sequence[int] | np.ndarray[Any, np.dtype[np.intp]]) 
 def _combined(values: Sequence[Any]) -> Any:  # noqa: ANN401, PLR0911
     first = values[0]
     if isinstance(first, np.ndarray):
-        if all(len(v) == 1 and _same(v[0], first[0]) for v in values):
+        if all(len(v) == 1 and np.array_equal(v, first, equal_nan=True) for v in values):
             return first
         return np.concatenate(list(values))
     if isinstance(first, BaseModel):
@@ -110,7 +110,3 @@ def _mapped(value: Any, change: Any) -> Any:  # noqa: ANN401
     if isinstance(value, list | tuple):
         return type(value)(_mapped(item, change) for item in value)
     return value
-
-
-def _same(a: float, b: float) -> bool:
-    return bool(a == b or (np.isnan(a) and np.isnan(b)))

@@ -31,6 +31,10 @@ SCALARS = (
     "executed_flops",
     "dram_bytes",
     "onchip_bytes",
+    "weight_bytes",
+    "kv_bytes",
+    "capacity_bytes",
+    "largest_batch",
     "operational_intensity_flop_per_byte",
     "achieved_flop_per_s",
     "peak_flop_per_s",
@@ -44,7 +48,7 @@ SCALARS = (
     "area_ratio_scaled",
 )
 COMPONENT_COLUMNS = ("component", "einsum", "tensor", "action", "count", "bytes", "energy_j", "busy_cycles")
-FAMILIES = ("utilization.", "bandwidth.", "vector_ops.", "infeasible.")
+FAMILIES = ("utilization.", "bandwidth.", "time.", "vector_ops.", "infeasible.")
 SUFFIX_UNITS = {
     "flops": "FLOP",
     "_flop_per_byte": "FLOP/B",
@@ -91,5 +95,7 @@ def unit_of(name: str) -> str:
     """SI unit of a column, from the suffix of its name; empty for counts, fractions and text."""
     if name.startswith("bandwidth."):
         return "B/s"
+    if name.startswith("time."):
+        return "s"
     head = name.split(".", maxsplit=1)[0]
     return next((unit for suffix, unit in SUFFIX_UNITS.items() if head.endswith(suffix)), "")

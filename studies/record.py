@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dse.studies.batch import Group
 
 RATIOS = ("energy_ratio", "energy_ratio_scaled", "area_ratio", "area_ratio_scaled")
-_FAMILIES = ("vector_ops", "utilization")
+_FAMILIES = ("vector_ops", "utilization", "time")
 
 
 def evaluate_one(request: Request, resolver: Resolver | None = None) -> Group:

@@ -26,27 +26,32 @@ def result_columns(group: Group) -> dict[str, Array | Texts]:
     """Scalar results of a group's points, one array of numbers or texts for each column, in the group's order."""
     size = len(group.indices)
     evaluation, facts = group.evaluation, group.lowered.facts
+    clocked = 1.0 if facts.one_clock else np.nan
     seconds = _spread(evaluation.seconds, size)
     dram = _spread(evaluation.bytes_by_component["dram"], size)
     flops = _masked(facts.flops, seconds)
     columns: dict[str, Array | Texts] = {
         "status": _texts(["ok", "infeasible"], ~np.isfinite(seconds)),
         "mapping": _labels(group),
-        "cycles": _spread(evaluation.cycles, size),
-        "cycles_lower": _spread(evaluation.cycles_lower, size),
-        "cycles_upper": _spread(evaluation.cycles_upper, size),
+        "cycles": _spread(evaluation.cycles, size) * clocked,
+        "cycles_lower": _spread(evaluation.cycles_lower, size) * clocked,
+        "cycles_upper": _spread(evaluation.cycles_upper, size) * clocked,
         "latency_s": seconds,
         **compared_columns(group),
         "flops": flops,
         "executed_flops": _masked(facts.executed_flops, seconds),
         "dram_bytes": dram,
         "onchip_bytes": _masked(facts.onchip_bytes, seconds),
-        "operational_intensity_flop_per_byte": flops / dram,
+        "operational_intensity_flop_per_byte": _per(flops, dram),
         "achieved_flop_per_s": flops / seconds,
         "peak_flop_per_s": _spread(facts.peak_flop_per_s, size),
         "bound_by": _bounds(group),
         "error_bar": _texts([group.error_bar], np.zeros(size)),
     }
+    for name, value in facts.more.items():
+        columns[name] = _masked(value, seconds)
+    for name, spent in _part_seconds(group).items():
+        columns[f"time.{name}"] = _spread(spent, size)
     for name, count in facts.vector_ops.items():
         columns[f"vector_ops.{name}"] = _masked(count, seconds)
     for name, occupied in facts.occupied.items():
@@ -59,6 +64,20 @@ def result_columns(group: Group) -> dict[str, Array | Texts]:
             columns[f"bandwidth.{name}.average"] = _spread(moved, size) / seconds
             columns[f"bandwidth.{name}.peak"] = _masked(limit, seconds)
     return columns
+
+
+def _part_seconds(group: Group) -> dict[str, Array]:
+    """Seconds of the critical path in each part that the lowering names; the innermost node with a part counts."""
+    parts, evaluation = group.lowered.facts.parts, group.evaluation
+    found: dict[str, Array] = {}
+    if not parts:
+        return found
+    for label, cycles in evaluation.critical_path:
+        named = [parts[node] for node in label.partition(":")[0].split("/") if node in parts]
+        name = named[-1] if named else "other"
+        seconds = cycles / evaluation.program.clock_hz
+        found[name] = found[name] + seconds if name in found else seconds
+    return found
 
 
 def components(group: Group, point: int) -> list[dict[str, Any]]:
@@ -187,6 +206,11 @@ def _spread(array: Array, size: int) -> Array:
 
 def _masked(array: Array, seconds: Array) -> Array:
     return np.where(np.isfinite(seconds), _spread(array, len(seconds)), np.nan)
+
+
+def _per(values: Array, divisors: Array) -> Array:
+    """Quotients; NaN where nothing is there to divide by."""
+    return np.divide(values, divisors, out=np.full_like(values, np.nan), where=divisors > 0)
 
 
 def _at(array: Array, point: int) -> float:

@@ -1,24 +1,28 @@
 """A workload: one attention problem with its sizes, precision and mask, and the linear layers around it.
 
-Modelled: batch, key heads, the query heads that share one, queries, keys, score and value depth, causal masks, one
-precision for all values, dense projections and feed-forward layers, repetition over layers. Not modelled: positional
-encodings, normalisation, residual additions, dropout, embedding and output head.
+Modelled: batch, key heads, the query heads that share one, queries, keys, score and value depth, causal masks, sliding
+windows, one precision for all values, dense projections, feed-forward layers and experts, requests of different
+lengths in one batch, repetition over layers. Not modelled: positional encodings, normalisation, residual additions,
+dropout, embedding and output head.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dse.errors import Problem, WorkloadError
+from dse.workloads.gemm import Array, Gemm, sized
+from dse.workloads.requests import Requests
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Array: TypeAlias = NDArray[np.float64]
+    from dse.workloads.experts import Experts
+
+__all__ = ["RANKS", "VALUE_BYTES", "Array", "Gemm", "Workload", "sized"]
 
 VALUE_BYTES = {"fp32": 4.0, "fp16": 2.0, "bf16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.5}
 RANKS = {
@@ -33,20 +37,13 @@ RANKS = {
 
 
 @dataclass(frozen=True)
-class Gemm:
-    """A dense layer Z[m,n] = A[m,k] * W[k,n]."""
-
-    name: str
-    m: Array
-    n: Array
-    k: Array
-
-
-@dataclass(frozen=True)
 class Workload:
     """Sizes over design points; axis 0 is the point. ``sizes`` is empty where there is no attention.
 
-    ``cascade`` names the cascade asked for, or is empty where the mapping decides.
+    ``cascade`` names the cascade asked for, or is empty where the mapping decides. A batch whose requests are not alike
+    lists them in ``requests``; the sizes then hold the longest. ``window`` is the number of keys a query sees at most.
+    With ``stored_once`` values are the first part of the keys, kept once: the latent of multi-head latent attention.
+    What a machine does not model of ``extras`` it must refuse.
     """
 
     name: str
@@ -60,6 +57,10 @@ class Workload:
     linear: tuple[Gemm, ...]
     layers: Array
     provenance: str
+    experts: Experts | None = None
+    requests: tuple[Requests, ...] = ()
+    window: Array | None = None
+    stored_once: bool = False
     parameters: Mapping[str, str | int | bool] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
@@ -69,15 +70,23 @@ class Workload:
             raise WorkloadError(*(Problem(f"{what} must be at least 1") for what in wrong))
 
     @property
+    def extras(self) -> tuple[str, ...]:
+        """What the workload has beyond alike requests that see all keys, and dense layers."""
+        found = {"experts": self.experts, "requests": self.requests or None, "window": self.window}
+        return tuple(name for name, value in found.items() if value is not None)
+
+    @property
+    def batch(self) -> tuple[Requests, ...]:
+        """The requests of the batch, alike or not."""
+        return self.requests or (Requests(self.sizes["b"], self.sizes["m"], self.sizes["p"]),)
+
+    @property
     def useful_pairs(self) -> Array:
         """Query-key pairs that count for one query head: all, or those a causal mask leaves."""
-        queries, keys = self.sizes["p"], self.sizes["m"]
-        if not self.causal:
-            return queries * keys
-        seen = np.minimum(queries, keys)
-        return seen * (keys - seen) + seen * (seen + 1.0) / 2.0
+        return Requests(sized(1), self.sizes["m"], self.sizes["p"]).pairs(self.causal, self.window)
 
-
-def sized(value: float) -> Array:
-    """A size as an array of one design point."""
-    return np.array([float(value)])
+    @property
+    def stored_values(self) -> Array:
+        """Values kept of one key of one layer, all heads: key and value, or the latent of both."""
+        each = self.sizes["e"] if self.stored_once else self.sizes["e"] + self.sizes["f"]
+        return self.sizes["h"] * each

@@ -22,7 +22,7 @@ SIZES = st.fixed_dictionaries(
         "word_bytes": st.sampled_from([1.0, 2.0, 4.0]),
     }
 )
-NAMES = st.sampled_from(["attacc_bank", "attacc_bg", "attacc_buffer", "bank_pim", "duplex"])
+NAMES = st.sampled_from(["attacc_bank", "attacc_bg", "attacc_buffer", "bank_pim", "duplex_pim"])
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.label)
@@ -55,7 +55,7 @@ def test_bandwidth_multiple_is_that_of_the_runs(name: str, limited: str, low: fl
 
 def test_grouped_queries_cost_a_bank_unit_each_and_a_logic_unit_nothing() -> None:
     """Peak rates alone: attention on bank units against logic units takes 1/4, 1, 2 of the time for 1, 4, 8 queries."""
-    bank, logic = machine("bank_pim", "false"), machine("duplex", "false")
+    bank, logic = machine("bank_pim", "false"), machine("duplex_pim", "false")
     for queries, ratio in ((1.0, 0.25), (4.0, 1.0), (8.0, 2.0)):
         work = Attention.of(64, 2048, 128, queries=queries)
         times = [m.roofline_s(work.stored_bytes, work.flops)[0] for m in (bank, logic)]
@@ -63,7 +63,7 @@ def test_grouped_queries_cost_a_bank_unit_each_and_a_logic_unit_nothing() -> Non
 
 
 def test_grouped_queries_in_accesses() -> None:
-    bank, logic = machine("bank_pim", "false"), machine("duplex", "false")
+    bank, logic = machine("bank_pim", "false"), machine("duplex_pim", "false")
     one, eight = (Attention.of(64, 2048, 128, queries=queries) for queries in (1, 8))
     assert cost(bank, eight).counts.mac == 8.0 * cost(bank, one).counts.mac
     assert cost(logic, eight).counts.mac == cost(logic, one).counts.mac
@@ -131,7 +131,7 @@ def test_splitting_full_channels_only_hides_the_softmax() -> None:
 
 
 def test_latent_attention_stores_values_once() -> None:
-    own = machine("duplex")
+    own = machine("duplex_pim")
     sizes: dict[str, Any] = {"heads": 16, "keys": 4096, "key_dim": 576, "value_dim": 512, "queries": 128}
     once, apart = (cost(own, Attention.of(**sizes, shared=shared)) for shared in (True, False))
     assert once.stored_bytes[0] / apart.stored_bytes[0] == 576.0 / 1088.0

@@ -21,7 +21,7 @@ DECODE: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", ["attacc_bank", "attacc_bg", "attacc_buffer", "bank_pim", "duplex"])
+@pytest.mark.parametrize("name", ["attacc_bank", "attacc_bg", "attacc_buffer", "bank_pim", "duplex_pim"])
 @pytest.mark.parametrize("accounting", ["physical", "paper"])
 def test_tree_is_the_closed_form(name: str, accounting: str) -> None:
     lowered, found = point(name, accounting, changes={"stacks": "1"}, **DECODE)
@@ -36,7 +36,7 @@ def test_tree_is_the_closed_form(name: str, accounting: str) -> None:
 
 
 def _limit(name: str) -> str:
-    return "false" if name in ("bank_pim", "duplex") else "true"
+    return "false" if name in ("bank_pim", "duplex_pim") else "true"
 
 
 def test_what_the_stacks_cannot_hold_is_infeasible() -> None:

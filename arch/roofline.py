@@ -1,0 +1,149 @@
+"""Roofline device: a processor that is nothing but its peak, its memory and what share of both it sustains.
+
+Modelled: FLOP/s, bandwidth and capacity of the memory, energy of a byte read or written, of a row opened and of a
+multiply-add, a fixed time and a speed for element-wise passes; optionally the cores that thread blocks are spread
+over, and energies of the caches between them. Not modelled: launch overheads, caches that keep data between layers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+from pydantic import Field
+
+from dse.arch.machine import Array, MachineFile
+from dse.spec import Spec
+from dse.units import (
+    Bytes,
+    BytesPerSecond,
+    FlopsPerSecond,
+    Joules,
+    JoulesPerBit,
+    JoulesPerOp,
+    PositiveCount,
+    Seconds,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+KIND = "roofline"
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class MemoryFile(Spec):
+    """The memory of a roofline device."""
+
+    bandwidth: BytesPerSecond
+    capacity: Bytes
+    access: JoulesPerBit = Field(description="energy of a bit read or written")
+    row: Bytes = Field(description="bytes of an opened row")
+    activate: Joules = Field(description="energy to open and close a row; 0 where access includes it")
+    source: str
+
+
+class PassFile(Spec):
+    """An element-wise pass over activations."""
+
+    latency: Seconds = 0.0
+    share: Annotated[float, Field(gt=0)] = Field(default=1.0, description="of the memory's bandwidth")
+    source: str
+
+
+class CoresFile(Spec):
+    """Cores that thread blocks are spread over, and the energies of their caches."""
+
+    count: PositiveCount
+    l1: Bytes
+    l2: Bytes
+    l1_access: JoulesPerBit
+    l2_access: JoulesPerBit
+    register_access: JoulesPerOp
+    source: str
+
+
+class File(MachineFile):
+    """A roofline device file."""
+
+    compute: FlopsPerSecond
+    mac: JoulesPerOp = Field(description="energy of a multiply-add")
+    memory: MemoryFile
+    sustained_compute: Share = 1.0
+    sustained_memory: Share = 1.0
+    passes: dict[str, PassFile] = Field(default_factory=dict, description="activation, normalisation")
+    cores: CoresFile | None = None
+
+    def build(self, name: str) -> Roofline:
+        """The machine this file describes."""
+        cores = None
+        if self.cores is not None:
+            c = self.cores
+            values = (c.count, c.l1, c.l2, c.l1_access * 8.0, c.l2_access * 8.0, c.register_access)
+            cores = Cores(*(_one(value) for value in values))
+        return Roofline(
+            name=name,
+            kind=KIND,
+            title=self.title,
+            mapping=self.mapping,
+            technology_m=_one(self.technology),
+            clock_hz=_one(self.clock),
+            notes=tuple(self.notes),
+            peak_flop_per_s=_one(self.compute),
+            byte_per_s=_one(self.memory.bandwidth),
+            capacity_bytes=_one(self.memory.capacity),
+            access_j_per_byte=_one(self.memory.access * 8.0),
+            row_bytes=_one(self.memory.row),
+            activate_j=_one(self.memory.activate),
+            mac_j=_one(self.mac),
+            sustained_compute=_one(self.sustained_compute),
+            sustained_memory=_one(self.sustained_memory),
+            passes={key: (_one(p.latency), _one(p.share)) for key, p in self.passes.items()},
+            cores=cores,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Cores:
+    """Cores of a device: count, cache sizes, energies of a byte of either cache and of a register access."""
+
+    count: Array
+    l1_bytes: Array
+    l2_bytes: Array
+    l1_j_per_byte: Array
+    l2_j_per_byte: Array
+    register_j: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Roofline:
+    """A roofline device; ``passes`` holds the latency and share of bandwidth of element-wise passes by name."""
+
+    name: str
+    kind: str
+    title: str
+    mapping: str
+    technology_m: Array
+    clock_hz: Array
+    notes: tuple[str, ...]
+    peak_flop_per_s: Array
+    byte_per_s: Array
+    capacity_bytes: Array
+    access_j_per_byte: Array
+    row_bytes: Array
+    activate_j: Array
+    mac_j: Array
+    sustained_compute: Array
+    sustained_memory: Array
+    passes: Mapping[str, tuple[Array, Array]]
+    cores: Cores | None
+
+    def scaled_resources(self, factor: float) -> Iterator[tuple[str, Roofline]]:
+        """The device with its peak, or its memory, scaled."""
+        yield "compute", replace(self, peak_flop_per_s=self.peak_flop_per_s * factor)
+        yield "memory.bandwidth", replace(self, byte_per_s=self.byte_per_s * factor)
+
+
+def _one(value: float) -> Array:
+    return np.array([float(value)])

@@ -1,0 +1,317 @@
+"""One layer of a model on a system, as nodes of the Program tree.
+
+Modelled: element-wise passes, projections spread over the xpus, attention on the fastest device allowed or overlapped
+with projections, all-reduces, feed-forward part or experts. Not modelled: overlap of links with dense layers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dse.simulator.arrays import ONE, ZERO, Array, as_array, total
+from dse.simulator.program import Body, Choose, Node, Par, Seq, Step
+from dse.simulator.system import dense
+from dse.simulator.system.attention import beside_memory, fused, heads_of, unfused
+from dse.simulator.system.experts import Split, share
+from dse.simulator.system.mapping import PassFile
+from dse.simulator.system.work import BANKS, DRAM, Work, computed, moved, together
+
+if TYPE_CHECKING:
+    from dse.arch.roofline import Roofline
+    from dse.arch.system import Device, System
+    from dse.simulator.system.mapping import Conventions, File
+    from dse.workloads.gemm import Gemm
+    from dse.workloads.workload import Workload
+
+XPU, PIM, LINK = "xpu", "pim", "link"
+# Gemms every device computes whole, those that join heads again, and those that follow attention.
+_WHOLE = ("query_down", "latent")
+_JOINED = ("output", "ffn_down")
+_AFTER = ("value_absorbed", "output")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What the nodes of a layer are built from; ``paper`` is None in physical accounting."""
+
+    workload: Workload
+    machine: System
+    file: File
+    paper: Conventions | None
+
+    @property
+    def xpu(self) -> Roofline:
+        """The machine of an xpu."""
+        found: Roofline = self.machine.devices[XPU].machine  # type: ignore[assignment]
+        return found
+
+    @property
+    def pim(self) -> Device | None:
+        """The PIM devices, if any."""
+        return self.machine.devices.get(PIM)
+
+    @property
+    def count(self) -> Array:
+        """Number of xpus."""
+        return self.machine.devices[XPU].count
+
+    @property
+    def waves(self) -> bool:
+        """Whether peaks shrink by a partly filled wave."""
+        return self.paper is not None and self.paper.waves
+
+    @property
+    def rows(self) -> Array:
+        """Query rows of the batch."""
+        if self.workload.sizes:
+            return total([r.count * r.queries for r in self.workload.batch])
+        return self.workload.linear[0].m if self.workload.linear else ONE
+
+    def step(self, name: str, unit: str | None, work: Work) -> Step:
+        """A step that holds a unit for as long as the work takes."""
+        return Step(name, unit, work.seconds * self.machine.clock_hz, actions=work.actions)
+
+    def body(self, name: str, unit: str, work: Work) -> Body:
+        """A node of one step."""
+        return Body(name, (self.step(name, unit, work),))
+
+
+def layer_node(layer: Layer, experts: bool) -> Node:
+    """One layer: attention part, feed-forward part or experts, passes in between."""
+    work, nodes = layer.workload, list[Node]()
+    if work.linear:
+        nodes.append(layer.body("passes", XPU, _passes(layer, experts)))
+    nodes.append(_attention_part(layer))
+    if work.linear:
+        nodes.append(_all_reduce(layer, "all_reduce_attention"))
+        nodes += _experts_part(layer) if experts else _feed_forward(layer)
+        nodes.append(_all_reduce(layer, "all_reduce_feed_forward"))
+    return nodes[0] if len(nodes) == 1 else Seq("layer", tuple(nodes))
+
+
+def _passes(layer: Layer, experts: bool) -> Work:
+    """Normalisations and residual additions of the layer, on every device whole."""
+    width = layer.workload.linear[-1].n if layer.workload.linear[-1].name == "ffn_down" else _width(layer)
+    specs = layer.file.passes
+    if experts and layer.paper is not None and layer.paper.expert_passes is not None:
+        specs = layer.paper.expert_passes
+    return together(
+        [
+            dense.passed(
+                layer.xpu,
+                name,
+                layer.rows * width,
+                spec,
+                width,
+                layer.workload.value_bytes,
+                layer.count,
+                layer.waves,
+            )
+            for name, spec in specs.items()
+        ]
+    )
+
+
+def _width(layer: Layer) -> Array:
+    """Model dimension."""
+    return next(gemm.n for gemm in layer.workload.linear if gemm.name == "output")
+
+
+def _gemm(layer: Layer, gemm: Gemm) -> Work:
+    """A dense layer spread over the xpus: rows of the weights where heads join, else columns."""
+    m, n, k, count = gemm.m, gemm.n, gemm.k, layer.count
+    if gemm.name in _JOINED:
+        k = np.ceil(k / count)
+    elif gemm.name not in _WHOLE:
+        n = np.ceil(n / count)
+    return dense.product(layer.xpu, gemm.name, m, n, k, layer.workload.value_bytes, count, layer.waves)
+
+
+def _projections(layer: Layer) -> tuple[list[Work], list[Work]]:
+    """Projections before and after attention; queries, keys and values of one input as one product."""
+    linear = {gemm.name: gemm for gemm in layer.workload.linear if not gemm.name.startswith("ffn")}
+    if {"query", "key", "value"} <= linear.keys():
+        parts = [linear.pop(name) for name in ("query", "key", "value")]
+        sizes = layer.workload.sizes
+        shared = np.maximum(layer.count / sizes["h"], 1.0) if sizes else ONE
+        columns = parts[0].n + shared * (parts[1].n + parts[2].n)
+        linear = {"qkv": replace(parts[0], name="qkv", n=columns), **linear}
+    before = [_gemm(layer, gemm) for name, gemm in linear.items() if name not in _AFTER]
+    after = [_gemm(layer, gemm) for name, gemm in linear.items() if name in _AFTER]
+    return before, after
+
+
+def _attention_part(layer: Layer) -> Node:
+    """Projections, attention and what crosses the link to PIM."""
+    before, after = _projections(layer) if layer.workload.linear else ([], [])
+    parts: list[Node] = [layer.body("projections_in", XPU, together(before))] if before else []
+    if layer.workload.sizes:
+        attention = _attention(layer)
+        transfer = _transfers(layer)
+        if layer.file.overlap == "heads" and _own_memory(layer):
+            side = Seq("projections", tuple(_both(layer, before, after)))
+            children = (side, attention, transfer) if before else (attention, transfer)
+            return Par("attention_part", tuple(c for c in children if c is not None), _by_head(layer))
+        if transfer is not None:
+            hidden = layer.paper is not None and layer.paper.hidden_transfers
+            pair = (attention, transfer)
+            attention = Par("pim_part", pair, _by_head(layer)) if hidden else Seq("pim_part", pair)
+        parts.append(attention)
+    if after:
+        parts.append(layer.body("projections_out", XPU, together(after)))
+    return parts[0] if len(parts) == 1 else Seq("attention_part", tuple(parts))
+
+
+def _both(layer: Layer, before: list[Work], after: list[Work]) -> list[Node]:
+    return [
+        layer.body("projections_in", XPU, together(before)),
+        layer.body("projections_out", XPU, together(after)),
+    ]
+
+
+def _by_head(layer: Layer) -> Array:
+    """Overlap of work that passes from unit to unit head by head: all but one head of a device."""
+    return 1.0 - 1.0 / np.maximum(heads_of(layer.workload, layer.count).heads, 1.0)
+
+
+def _own_memory(layer: Layer) -> bool:
+    return layer.pim is not None and layer.pim.memory is None
+
+
+def _transfers(layer: Layer) -> Node | None:
+    """Queries, keys and values to PIM with memory of its own, outputs back."""
+    if not _own_memory(layer) or "pim" not in layer.file.placement.get("attention", ()):
+        return None
+    assert layer.pim is not None
+    heads, value = heads_of(layer.workload, layer.count), layer.workload.value_bytes
+    depth = heads.score_dim if heads.stored_once else heads.score_dim + heads.value_dim
+    there = (heads.heads * heads.score_dim + heads.kv_heads * depth) * layer.rows * value
+    back = heads.heads * heads.value_dim * layer.rows * value
+    link = layer.machine.links[PIM]
+    work = together(
+        [dense.sent(link, name, size, layer.count) for name, size in (("to_pim", there), ("back", back))]
+    )
+    return layer.body("transfers", LINK, work)
+
+
+def _attention(layer: Layer) -> Node:
+    """Attention on the devices allowed, the fastest at each design point."""
+    sides = layer.file.placement.get("attention", ["xpu"])
+    decode = all(bool(np.all(r.queries == 1.0)) for r in layer.workload.batch)
+    nodes: list[Node] = []
+    if layer.pim is None or "xpu" in sides or not decode:
+        nodes.append(layer.body("attention_on_xpu", XPU, _attention_xpu(layer)))
+    if layer.pim is not None and "pim" in sides and decode:
+        nodes.append(layer.body("attention_on_pim", PIM, attention_pim(layer, layer.pim)))
+    return nodes[0] if len(nodes) == 1 else Choose("attention", tuple(nodes))
+
+
+def _attention_xpu(layer: Layer) -> Work:
+    heads = heads_of(layer.workload, layer.count)
+    if layer.paper is not None and layer.paper.unfused:
+        return unfused(layer.xpu, XPU, heads, layer.count, layer.waves)
+    return fused(layer.xpu, XPU, heads, layer.count)
+
+
+def attention_pim(layer: Layer, pim: Device) -> Work:
+    """Attention on the PIM devices."""
+    bare = layer.paper is not None and layer.paper.bare_pim
+    machine: Roofline = pim.machine  # type: ignore[assignment]
+    return beside_memory(machine, layer.xpu, PIM, heads_of(layer.workload, pim.count), pim.count, bare)
+
+
+def _all_reduce(layer: Layer, name: str) -> Node:
+    each = layer.rows * _width(layer) * layer.workload.value_bytes
+    whole = layer.paper is not None and layer.paper.whole_transfers
+    return layer.body(name, LINK, dense.reduced(layer.machine.links["peers"], name, each, layer.count, whole))
+
+
+def _feed_forward(layer: Layer) -> list[Node]:
+    """Dense feed-forward part with its activation."""
+    gemms = layer.workload.experts.dense if layer.workload.experts else layer.workload.linear
+    works = {gemm.name: _gemm(layer, gemm) for gemm in gemms if gemm.name.startswith("ffn")}
+    up = next(gemm for gemm in gemms if gemm.name == "ffn_up")
+    tensors = 2 + ("ffn_gate" in works)
+    if layer.paper is not None and layer.paper.activation_tensors is not None:
+        tensors = layer.paper.activation_tensors
+    values = up.m * np.ceil(up.n / layer.count)
+    activation = dense.passed(
+        layer.xpu,
+        "activation",
+        values,
+        PassFile(times=1, tensors=tensors),
+        ZERO,
+        layer.workload.value_bytes,
+        layer.count,
+        layer.waves,
+    )
+    down = works.pop("ffn_down")
+    return [
+        layer.body("feed_forward", XPU, together([*works.values(), activation, down])),
+    ]
+
+
+def _experts_part(layer: Layer) -> list[Node]:
+    """Router, shared experts and routed experts of a layer."""
+    experts = layer.workload.experts
+    assert experts is not None
+    value, rows, deep = layer.workload.value_bytes, layer.rows, experts.model_dim
+    router = dense.product(
+        layer.xpu, "router", rows, as_array(float(experts.count)), deep, value, layer.count
+    )
+    works = [router]
+    if experts.shared:
+        width = np.ceil(experts.ffn_dim * experts.shared / layer.count)
+        up = dense.product(
+            layer.xpu, "shared_up", rows, width * (experts.matrices - 1), deep, value, layer.count
+        )
+        works += [up, dense.product(layer.xpu, "shared_down", rows, deep, width, value, layer.count)]
+    nodes: list[Node] = [layer.body("router", XPU, together(works))]
+    return [*nodes, _routed(layer)]
+
+
+def _routed(layer: Layer) -> Node:
+    """Routed experts, on the xpus, on PIM, or shared out between both."""
+    experts = layer.workload.experts
+    assert experts is not None
+    pim = layer.pim if "pim" in layer.file.placement.get("experts", ()) else None
+    tensors = 2.0 + experts.gated
+    if layer.paper is not None and layer.paper.activation_tensors is not None:
+        tensors = float(layer.paper.activation_tensors)
+    how = Split(
+        layer.xpu,
+        None if pim is None else pim.machine,  # type: ignore[arg-type]
+        layer.file.coprocess,
+        layer.file.contention and not (layer.paper is not None and layer.paper.free_banks),
+        layer.paper is not None and layer.paper.published_split,
+        tensors,
+    )
+    found = share(experts, layer.workload.value_bytes, int(layer.count[0]), how)
+    on_xpu = Work(
+        found.xpu_s,
+        found.xpu_bytes,
+        found.xpu_flops,
+        (
+            moved(DRAM, "experts", "", layer.xpu, found.xpu_bytes),
+            computed(XPU, "experts", layer.xpu, found.xpu_flops),
+        ),
+    )
+    first = layer.body("experts_on_xpu", XPU, on_xpu)
+    if pim is None:
+        return first
+    machine: Roofline = pim.machine  # type: ignore[assignment]
+    actions = (
+        moved(BANKS, "experts", "", machine, found.pim_bytes),
+        computed(PIM, "experts", machine, found.pim_flops),
+    )
+    second = layer.body("experts_on_pim", PIM, Work(found.pim_s, found.pim_bytes, found.pim_flops, actions))
+    if not how.coprocess:
+        return Seq("experts", (first, second))
+    banks = layer.body("shared_banks", BANKS, Work(found.banks_s, ZERO, ZERO))
+    longest = np.maximum(np.maximum(found.xpu_s, found.pim_s), found.banks_s)
+    uneven = Work(np.maximum(found.total_s - longest, 0.0), ZERO, ZERO)
+    wait = Body("uneven_layers", (layer.step("uneven_layers", None, uneven),))
+    return Seq("experts", (Par("both_sides", (first, second, banks)), wait))
