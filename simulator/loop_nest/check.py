@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dse.simulator.loop_nest.hierarchy import Hierarchy
-    from dse.simulator.loop_nest.problem import Problem, Shape
+    from dse.simulator.loop_nest.problem import Problem
 
 Fault = tuple[str, str]  # path, message
 
@@ -26,7 +26,16 @@ def faults(problem: Problem, hierarchy: Hierarchy, nest: Nest) -> tuple[Fault, .
         found += wrong
         if not wrong and not found:
             sites = Sites(problem, nest, number)
-            found += [(path, text) for text in (*_order(sites, hierarchy), *_values(sites), *_carried(sites))]
+            found += [
+                (path, text)
+                for text in (
+                    *_order(sites, hierarchy),
+                    *_values(sites),
+                    *_kept(sites),
+                    *_together(sites),
+                    *_carried(sites),
+                )
+            ]
     return tuple(found)
 
 
@@ -42,31 +51,25 @@ def _coverage(problem: Problem, nest: Nest) -> Iterator[Fault]:
     missing = [name for name in names if name not in bound]
     if missing:
         yield "groups", f"Einsums {', '.join(missing)} are in no group"
-    elif sorted(bound) == sorted(names) and bound != names and not _ordered(problem, bound):
-        yield "groups", f"Einsums must come after what they read: {', '.join(names)}"
+    elif sorted(bound) == sorted(names):
+        yield from _sequence(problem, nest, bound)
 
 
-def _ordered(problem: Problem, bound: list[str]) -> bool:
+def _sequence(problem: Problem, nest: Nest, bound: list[str]) -> Iterator[Fault]:
+    """Einsums come after what they read, but for the previous step of what the same shared loop carries on."""
     place = {name: number for number, name in enumerate(bound)}
-    return all(
-        touch.tensor not in place
-        or place[touch.tensor] < place[shape.name]
-        or _older(problem, shape, touch.tensor)
-        for shape in problem.shapes
-        for touch in shape.inputs
-    )
-
-
-def _older(problem: Problem, shape: Shape, tensor: str) -> bool:
-    """Whether only the previous step of a carried tensor is read."""
-    touch = next(touch for touch in shape.inputs if touch.tensor == tensor)
-    carried = problem.carried(tensor)
-    return (
-        bool(carried)
-        and not touch.last
-        and touch.spans[carried].once < 0
-        and touch.spans[carried].each in (0, 1)
-    )
+    group = {name: number for number, part in enumerate(nest.groups) for name in part.einsums}
+    for shape in problem.shapes:
+        for touch in shape.inputs:
+            if place.get(touch.tensor, -1) <= place[shape.name]:
+                continue
+            shared = nest.groups[group[shape.name]].shared
+            loops = {node.rank for node in shared if isinstance(node, Loop)}
+            if not touch.older:
+                yield "groups", f"{shape.name} must come after {touch.tensor}, which it reads"
+            elif group[touch.tensor] != group[shape.name] or touch.carried not in loops:
+                text = f"{shape.name} reads {touch.tensor} of the step before it is made"
+                yield "groups", f"{text}: they need one group with a shared loop over {touch.carried}"
 
 
 def _names(problem: Problem, hierarchy: Hierarchy, group: Group) -> Iterator[Fault]:
@@ -123,6 +126,9 @@ def _order(sites: Sites, hierarchy: Hierarchy) -> Iterator[str]:
     for branch in sites.group.branches:
         nodes = sites.group.nodes(branch.einsum)
         deepest: dict[str, int] = {}
+        placed = [(n.rank, n.axis) for n in nodes if isinstance(n, Loop) and n.axis is not None]
+        for rank, axis in dict.fromkeys(pair for pair in placed if placed.count(pair) > 1):
+            yield f"{branch.einsum}: {rank} is on axis {axis} twice"
         spatial = [i for i, n in enumerate(nodes) if isinstance(n, Loop) and n.axis is not None]
         for index, node in enumerate(nodes):
             if isinstance(node, Keep):
@@ -136,54 +142,71 @@ def _order(sites: Sites, hierarchy: Hierarchy) -> Iterator[str]:
 
 
 def _values(sites: Sites) -> Iterator[str]:
-    """Values are complete when they are read, and not lost before."""
-    problem, group = sites.problem, sites.group
-    loops = [(i, n.rank) for i, n in enumerate(group.shared) if isinstance(n, Loop)]
+    """Values are complete when they are read, and still there."""
     for rank in sites.shared_ranks:
         late = _late(sites, rank)
-        for name in group.einsums:
-            shape = problem.shape(name)
+        for name in sites.group.einsums:
+            shape = sites.problem.shape(name)
             if rank in shape.ranks and late & set(shape.operand_names):
                 some = ", ".join(sorted(late & set(shape.operand_names)))
                 yield f"{name} needs {some} whole before the shared loop over {rank} is through"
-    for tensor in group.einsums:
-        shape, keeps = problem.shape(tensor), sites.keeps(SHARED, tensor)
-        if not keeps:
-            continue
-        above = {rank for index, rank in loops if index < keeps[0][0]}
+        for name in (n for n in sites.group.einsums if sites.inside(n) and n not in late):
+            readers = set(sites.accessors(name)) - {name}
+            above = sites.loops(SHARED, rank, sites.keeps(SHARED, name)[0][0])
+            if sites.repeats[name].get(rank, len(above)) < len(above) and readers & late:
+                yield f"{name} is needed after the shared loop over {rank}: keep it above"
+
+
+def _kept(sites: Sites) -> Iterator[str]:
+    """Shared stores lose no sums, and need not fetch what was made before they opened."""
+    problem, group = sites.problem, sites.group
+    for tensor in (name for name in group.einsums if sites.keeps(SHARED, name)):
+        shape, first = problem.shape(tensor), sites.keeps(SHARED, tensor)[0][0]
+        above = {node.rank for node in group.shared[:first] if isinstance(node, Loop)}
         if sites.inside(tensor):
             lost = above & set(shape.reduced)
             if lost:
                 yield f"sums of {tensor} are lost: keep it above the shared loop over {', '.join(sorted(lost))}"
-        else:
-            again = {
-                rank
-                for reader in sites.accessors(tensor)
-                for rank in problem.shape(reader).ranks
-                if rank in above and rank not in shape.ranks
-            }
-            if again:
-                yield f"{tensor} would be fetched again: keep it above the shared loop over {', '.join(sorted(again))}"
+            continue
+        ranks = {rank for reader in sites.accessors(tensor) for rank in problem.shape(reader).ranks}
+        again = (ranks & above) - set(shape.ranks)
+        if again:
+            yield f"{tensor} would be fetched again: keep it above the shared loop over {', '.join(sorted(again))}"
 
 
 def _late(sites: Sites, rank: str) -> set[str]:
     """Tensors of the group that are complete only after the shared loop over a rank."""
     found: set[str] = set()
-    for name in sites.group.einsums:
-        shape = sites.problem.shape(name)
-        last = any(t.last and t.carried == rank and t.tensor in sites.group.einsums for t in shape.inputs)
-        if rank in shape.reduced or last or (rank not in shape.ranks and found & set(shape.operand_names)):
-            found.add(name)
+    before: set[str] | None = None
+    while found != before:
+        before = set(found)
+        for name in sites.group.einsums:
+            shape = sites.problem.shape(name)
+            last = any(t.last and t.carried == rank and t.tensor in sites.group.einsums for t in shape.inputs)
+            if (
+                rank in shape.reduced
+                or last
+                or (rank not in shape.ranks and found & set(shape.operand_names))
+            ):
+                found.add(name)
     return found
+
+
+def _together(sites: Sites) -> Iterator[str]:
+    """A shared store serves Einsums at the same iterations, or one at all those of the others."""
+    for index, node in enumerate(sites.group.shared):
+        if isinstance(node, Keep):
+            users = sites.accessors(node.tensor)
+            loops = [[len(sites.chain(name, r, index)) for r in sites.shared_ranks] for name in users]
+            most = [max(counts) for counts in zip(*loops, strict=True)]
+            if most and most not in loops:
+                some = ", ".join(users)
+                yield f"{some} use {node.tensor} at different iterations: keep it in their branches, or further out"
 
 
 def _carried(sites: Sites) -> Iterator[str]:
     """Recurrences advance in step, and their state outlives an iteration."""
     problem, group = sites.problem, sites.group
-    for rank, names in problem.recurrences:
-        here = [name for name in names if name in group.einsums]
-        if here and (len(here) < len(names) or rank not in sites.shared_ranks):
-            yield f"{', '.join(names)} feed each other along {rank}: they need one group with a shared loop over it"
     for tensor in group.einsums:
         rank, keeps = problem.carried(tensor), sites.keeps(SHARED, tensor)
         if rank and keeps and sites.inside(tensor) and sites.loops(SHARED, rank, keeps[0][0]):

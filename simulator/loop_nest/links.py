@@ -3,7 +3,8 @@
 Going in: a tile is read from the outer store at every iteration above the inner one; along an axis that multicasts, one
 read serves all elements whose tile is the same. Coming out: a tile is written back at the end of every iteration above
 its store; along an axis that reduces, the elements' parts are added up on the way. Of sums that go on, the part so far
-is read first, except at the first visit. Registers of an element take part in every operation.
+is read first, except at the first visit; sums in registers start from zero, and the part so far is added on their way
+out. Registers of an element take part in every operation.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from dse.simulator.loop_nest.chains import POINT
 from dse.simulator.loop_nest.nest import REGISTERS
-from dse.simulator.loop_nest.problem import PLAIN, Span, Touch
+from dse.simulator.loop_nest.problem import BASE, PLAIN, Span, Touch
 from dse.simulator.loop_nest.sites import SHARED, Sites
 from dse.simulator.loop_nest.terms import Factor, TermTable
 
@@ -97,10 +98,20 @@ class Links:
         for outer, inner in pairwise(stores):
             ends = Ends(*outer, *inner)
             if tensor in self.sites.group.einsums:
-                found += self._output(SHARED, problem.shape(tensor), ends)
+                found += self._output(SHARED, problem.shape(tensor), ends) + self._resumed(tensor, ends)
             else:
                 found += self._input(SHARED, self.sites.accessors(tensor)[0], self.union(tensor), ends)
         return found
+
+    def _resumed(self, tensor: str, ends: Ends) -> list[Move]:
+        """The previous step of a carried tensor comes into a store that opens at every few steps."""
+        problem = self.sites.problem
+        for name in self.sites.accessors(tensor):
+            for touch in problem.shape(name).inputs:
+                if touch.tensor == tensor and touch.resumes:
+                    base = Touch(tensor, {**touch.spans, touch.carried: BASE}, touch.carried)
+                    return self._input(SHARED, name, base, ends)
+        return []
 
     def union(self, tensor: str) -> Touch:
         """What all Einsums of the group touch of a tensor together."""
@@ -146,10 +157,9 @@ class Links:
             else:
                 reads = [Move(owner, ends.outer, einsum, tensor, "read", once, visits)] if summed else []
             return reads + writes
-        resumed = [
-            Move(owner, ends.outer, einsum, tensor, "read", once, visits),
-            Move(owner, ends.inner, einsum, tensor, "write", once, visits),
-        ]
+        resumed = [Move(owner, ends.outer, einsum, tensor, "read", once, visits)]
+        if ends.inner != REGISTERS:
+            resumed.append(Move(owner, ends.inner, einsum, tensor, "write", once, visits))
         drained = Move(owner, ends.inner, einsum, tensor, "read", parts)
         return [*(resumed if summed else []), drained, *writes]
 

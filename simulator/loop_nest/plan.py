@@ -150,14 +150,8 @@ class Plan:
             footprints=tuple(_footprints(sites, links, table)),
             iterations=table.add("iterations of shared loops", loops),
             single_steps=tuple(
-                (
-                    rank,
-                    table.add(
-                        f"steps of {rank} at once", {rank: Factor("extent", _plain(sites, rank, shared))}
-                    ),
-                )
-                for rank, names in self.problem.recurrences
-                if names[0] in sites.group.einsums
+                (rank, table.add(f"steps of {rank}", {rank: Factor("extent", _plain(sites, rank, shared))}))
+                for rank in dict.fromkeys(r for _, _, r in self.problem.feedback(sites.group.einsums))
             ),
         )
 

@@ -62,6 +62,16 @@ class Touch:
         """Ranks that move along the tensor."""
         return tuple(self.spans)
 
+    @property
+    def older(self) -> bool:
+        """Whether the previous step of a carried tensor is all it reads."""
+        return bool(self.carried) and not self.last and self.spans[self.carried] in (OLD, BASE)
+
+    @property
+    def resumes(self) -> bool:
+        """Whether the previous step of a carried tensor is among what it reads."""
+        return bool(self.carried) and not self.last and self.spans[self.carried].once < 0
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -86,10 +96,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Problem:
-    """Einsums in program order with rank sizes (arrays of shape (1,) or (n,)); ``inputs`` and ``outputs`` of all.
-
-    ``recurrences`` are groups of several Einsums that feed each other through a carried rank, with that rank.
-    """
+    """Einsums in program order with rank sizes (arrays of shape (1,) or (n,)); ``inputs`` and ``outputs`` of all."""
 
     name: str
     sizes: Mapping[str, Array]
@@ -97,7 +104,6 @@ class Problem:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     value_bytes: Array = field(default_factory=lambda: np.full(1, 2.0))
-    recurrences: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @cached_property
     def by_name(self) -> dict[str, Shape]:
@@ -124,6 +130,16 @@ class Problem:
         found = [t.ranks for shape in self.shapes for t in shape.inputs if t.tensor == tensor]
         return max(found, key=len)
 
+    def feedback(self, order: tuple[str, ...]) -> list[tuple[str, str, str]]:
+        """(reader, tensor, carried rank) where an Einsum reads the previous step of a tensor made after it."""
+        place = {name: number for number, name in enumerate(order)}
+        return [
+            (name, touch.tensor, touch.carried)
+            for name in order
+            for touch in self.shape(name).inputs
+            if touch.older and place.get(touch.tensor, -1) > place[name]
+        ]
+
     def carried(self, tensor: str) -> str:
         """Carried rank of a tensor, empty if it has none."""
         return self.by_name[tensor].output.carried if tensor in self.by_name else ""
@@ -139,13 +155,10 @@ def problem_of(
     WorkloadError
         A rank has no size, or a tensor is accessed in a way loop nests do not model.
     """
-    from dse.workloads.cascade_check import recurrences
-
     missing = [rank for rank in (*outer, *cascade.ranks) if rank not in sizes]
     if missing:
         raise WorkloadError(*(Fault(f"rank '{rank}' has no size") for rank in missing))
     shapes = tuple(_shape(cascade, einsum, tuple(outer)) for einsum in cascade.einsums)
-    loops = [names for names in recurrences(cascade) if len(names) > 1]
     return Problem(
         name=cascade.name,
         sizes={rank: as_array(sizes[rank]) for rank in (*outer, *cascade.ranks)},
@@ -153,7 +166,6 @@ def problem_of(
         inputs=tuple(cascade.inputs),
         outputs=cascade.outputs,
         value_bytes=np.full(1, 2.0) if value_bytes is None else value_bytes,
-        recurrences=tuple((_carried_rank(cascade, names), names) for names in loops),
     )
 
 
@@ -192,10 +204,6 @@ def _split(cascade: Cascade, sizes: Mapping[str, Array], parts: Mapping[str, Arr
             inner = inner * size
         found[first] = np.ceil(sizes[whole] / inner)
     return found
-
-
-def _carried_rank(cascade: Cascade, names: tuple[str, ...]) -> str:
-    return next(cascade.carried[name].rank for name in names if name in cascade.carried)
 
 
 def _shape(cascade: Cascade, einsum: Einsum, outer: tuple[str, ...]) -> Shape:
