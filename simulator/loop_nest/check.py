@@ -150,10 +150,16 @@ def _values(sites: Sites) -> Iterator[str]:
             if rank in shape.ranks and late & set(shape.operand_names):
                 some = ", ".join(sorted(late & set(shape.operand_names)))
                 yield f"{name} needs {some} whole before the shared loop over {rank} is through"
-        for name in (n for n in sites.group.einsums if sites.inside(n) and n not in late):
+        kept = (name for name in sites.group.einsums if sites.keeps(SHARED, name) and name not in late)
+        for name in kept:
             readers = set(sites.accessors(name)) - {name}
             above = sites.loops(SHARED, rank, sites.keeps(SHARED, name)[0][0])
-            if sites.repeats[name].get(rank, len(above)) < len(above) and readers & late:
+            done = (
+                sites.repeats[name].get(rank, 0)
+                if rank not in sites.problem.shape(name).ranks
+                else len(above)
+            )
+            if done < len(above) and readers & late:
                 yield f"{name} is needed after the shared loop over {rank}: keep it above"
 
 
