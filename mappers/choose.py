@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dse.errors import ConfigError, Problem, nearest
+from dse.simulator.lowering import check_taken
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +42,7 @@ def choose(
     ConfigError
         No such mapper.
     """
+    check_taken(workload, mapping)
     found: list[Mapping] = _module(mapper).choose(workload, machine, mapping, accounting, size)
     return found
 

@@ -14,11 +14,23 @@ import numpy as np
 from dse.simulator.arrays import ONE, ZERO, add_to, total
 from dse.simulator.chains import chains_of
 from dse.simulator.loops import LoopCosts
-from dse.simulator.program import Body, Choose, Leaf, Loop, Par, Seq, Sub, children_of, leaf_body, units_of
+from dse.simulator.program import (
+    Body,
+    Choose,
+    Leaf,
+    Loop,
+    Par,
+    Seq,
+    Sub,
+    children_of,
+    leaf_body,
+    nodes_of,
+    units_of,
+)
 from dse.simulator.structure import LATENCY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from dse.simulator.arrays import Array
     from dse.simulator.points import Points
@@ -42,15 +54,26 @@ def _longest(node: Leaf, points: Points) -> Array:
     return longest
 
 
-def _lower(node: Branch, points: Points) -> Array:
+def expected(node: Node, points: Points) -> Array:
+    """Cycles to expect of a node: the lower bound, but for leaves that know better."""
+    if isinstance(node, Leaf):
+        found = points.once("expected", node, lambda: node.expected(points))
+        return lower(node, points) if found is None else found
+    if not any(isinstance(inner, Leaf | Sub) for inner in nodes_of(node)):
+        return lower(node, points)
+    return points.once("expected", node, lambda: _lower(node, points, expected))
+
+
+def _lower(node: Branch, points: Points, of: Callable[[Node, Points], Array] = lower) -> Array:
+    """Cycles of a node from those of the nodes below it."""
     if isinstance(node, Sub):
-        return lower(node.program.root, points.inside(node)) * points.ratio(node)
+        return of(node.program.root, points.inside(node)) * points.ratio(node)
     if isinstance(node, Loop | Body):
         if leaf_body(node) is not None:
             return costs(node, points).bound[0]
         assert isinstance(node, Loop)
-        return repeats(node, points) * lower(node.body, points)
-    spans = [lower(child, points) for child in node.children]
+        return repeats(node, points) * of(node.body, points)
+    spans = [of(child, points) for child in node.children]
     if isinstance(node, Seq):
         return total(spans)
     if isinstance(node, Choose):

@@ -1,9 +1,9 @@
 """Closed-form evaluation of a program on arrays of design points.
 
-``evaluate`` gives cycles (the lower bound), joules, seconds, what bounds them and which points are
-infeasible at once; everything else is worked out when asked. All of it runs through the same elementwise
-operations in the same order, so that one point alone, a million points, or any range of them give the same
-bits.
+``evaluate`` gives cycles (the lower bound, or what a leaf expects beyond it), joules, seconds, what bounds them and
+which points are infeasible at once; everything else is worked out when asked. All of it runs through the same
+elementwise operations in the same order, so that one point alone, a million points, or any range of them give the
+same bits.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import numpy as np
 
 from dse.errors import DseError
 from dse.simulator.arrays import Array, Codes, total
-from dse.simulator.bounds import costs, joules, lower, own_work, upper
+from dse.simulator.bounds import costs, expected, joules, lower, own_work, upper
 from dse.simulator.ledger import Ledger, ledger_of
 from dse.simulator.points import CHUNK, Points, all_units
-from dse.simulator.program import Body, Loop, leaf_body
+from dse.simulator.program import Body, Leaf, Loop, Sub, leaf_body, nodes_of
 from dse.simulator.usage import UnitTime, critical_path, shares, unit_times
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 K = TypeVar("K")
 # A unit busy in all but this share of the cycles is never idle; sums of parts round differently from products.
 FULL = 1e-12
+SCHEDULE = "schedule of blocks beyond its bound"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +73,12 @@ class Evaluation(Totals):
 
     program: Program
 
-    @property
+    @cached_property
     def cycles_lower(self) -> Array:
-        """Lower bound on the cycles of any schedule; the same as ``cycles``."""
-        return self.cycles
+        """Lower bound on the cycles of any schedule; the same as ``cycles`` unless a leaf expects more."""
+        if not any(isinstance(node, Leaf | Sub) for node in nodes_of(self.program.root)):
+            return self.cycles
+        return self._gather(lambda points: {"": lower(self.program.root, points) * np.ones(1)})[""]
 
     @cached_property
     def cycles_upper(self) -> Array:
@@ -89,6 +92,7 @@ class Evaluation(Totals):
 
         def work(points: Points) -> dict[tuple[str, str], Array]:
             times = unit_times(self.program.root, points)
+            beyond = _beyond(self.program, points)
             found: dict[tuple[str, str], Array] = {}
             for name, unit in every.items():
                 servers = points.at(unit.count)
@@ -96,7 +100,7 @@ class Evaluation(Totals):
                 if time is None:
                     idle = servers * lower(self.program.root, points)
                     time = UnitTime(servers, servers * 0.0, {}, idle)
-                found |= {(name, "busy"): time.busy, (name, "idle"): time.idle}
+                found |= {(name, "busy"): time.busy, (name, "idle"): time.idle + servers * beyond}
                 found |= {(name, f"stall {cause}"): cycles for cause, cycles in time.stall.items()}
             return found
 
@@ -125,6 +129,7 @@ class Evaluation(Totals):
             found: dict[str, Array] = {}
             for label, part in critical_path(self.program.root, points):
                 found[label] = found[label] + part if label in found else part
+            found[SCHEDULE] = _beyond(self.program, points)
             return found
 
         found = self._gather(work)
@@ -191,7 +196,7 @@ def evaluate(program: Program, chunk: int = CHUNK) -> Evaluation:
             here = slice(points.start, points.stop)
             if constraints:
                 _check(constraints, points, feasible[here])
-            cycles[here] = lower(program.root, points)
+            cycles[here] = expected(program.root, points)
             energy[here] = joules(program.root, points)
             bound[here] = _bound(program, names, points)
             _mask(cycles[here], energy[here], bound[here], points)
@@ -236,6 +241,11 @@ def bound_names(program: Program) -> tuple[str, ...]:
         found = shares(program.root, point)
     units = [name for name in all_units(program) if name in found]
     return tuple(dict.fromkeys([*units, *found]))
+
+
+def _beyond(program: Program, points: Points) -> Array:
+    """Cycles expected beyond the lower bound, zero where that is the estimate."""
+    return expected(program.root, points) - lower(program.root, points)
 
 
 def _bound(program: Program, names: tuple[str, ...], points: Points) -> np.ndarray:

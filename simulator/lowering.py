@@ -69,6 +69,18 @@ class Lowered:
     facts: Facts
 
 
+def check_taken(workload: Workload, mapping: Mapping) -> None:
+    """Refuse a trace that only a machine which runs kernels as they are can take.
+
+    Raises
+    ------
+    WorkloadError
+        With what other machines cannot tell from its sizes.
+    """
+    if workload.refusal and not mapping.file.runs_launches:
+        raise WorkloadError(workload.refusal)
+
+
 def lower(workload: Workload, machine: Machine, mapping: Mapping, accounting: str) -> Lowered:
     """The Program of a workload on a machine under a mapping.
 
@@ -77,7 +89,7 @@ def lower(workload: Workload, machine: Machine, mapping: Mapping, accounting: st
     ConfigError, MappingError
         Unknown accounting or one the mapping does not state, a mapping for another kind of machine or cascade.
     WorkloadError
-        The workload has what this kind of machine does not model.
+        The workload has what this kind of machine does not model, or is a trace that it cannot take.
     """
     if accounting not in ACCOUNTINGS:
         raise ConfigError(
@@ -94,6 +106,7 @@ def lower(workload: Workload, machine: Machine, mapping: Mapping, accounting: st
         raise MappingError(
             f"mapping {mapping.name} states no published accounting; use accounting physical, the default"
         )
+    check_taken(workload, mapping)
     lowering = importlib.import_module(f"dse.simulator.{mapping.file.kind}")
     strange = [name for name in workload.extras if name not in getattr(lowering, "EXTRAS", ())]
     if strange:

@@ -41,10 +41,12 @@ class MappingFile(spec.Spec):
 
     ``machines`` are the kinds of machine that a kind of mapping is for, its own if empty; ``numbers`` are what may be
     set for each design point, with their meanings; a number is a key of the file too, 0 where it is left out.
+    ``runs_launches`` says that the machine runs the launches of a traced kernel as they are.
     """
 
     machines: ClassVar[tuple[str, ...]] = ()
     numbers: ClassVar[Dict[str, str]] = {}
+    runs_launches: ClassVar[bool] = False
 
     title: str
     source: str

@@ -215,6 +215,10 @@ class Leaf(ABC):
     def terms(self, points: Points) -> dict[str, Array]:
         """What can bound it, by unit or ``latency``, in cycles: the lower bound is the largest."""
 
+    def expected(self, points: Points) -> Array | None:
+        """Cycles to expect where the lower bound is not the best estimate; None where it is."""
+        return None
+
     @abstractmethod
     def upper(self, points: Points) -> Array:
         """Upper bound on its cycles in any schedule that keeps no server idle while work waits for it."""

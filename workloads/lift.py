@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LiftedLaunch:
-    """What one launch did: Einsums it computed, programs, how often each step happened, executed work."""
+    """What one launch did: Einsums it computed, programs, how often each step happened, work executed and useful."""
 
     label: str
     kernel: str
@@ -39,6 +39,7 @@ class LiftedLaunch:
     exps: int
     read_bytes: Mapping[str, int]
     written_bytes: Mapping[str, int]
+    useful_flops: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,11 +161,11 @@ def _lifted(trace: Trace, facts: Sequence[Facts], annotation: Annotation, cascad
         kernel_hash=trace.kernel_hash,
         seed=trace.seed,
         versions=trace.versions,
-        launches=tuple(_launch(launch, cascade) for launch in facts),
+        launches=tuple(_launch(launch, known, cascade) for launch in facts),
     )
 
 
-def _launch(facts: Facts, cascade: Cascade) -> LiftedLaunch:
+def _launch(facts: Facts, known: Mapping[str, Facts], cascade: Cascade) -> LiftedLaunch:
     return LiftedLaunch(
         label=facts.label,
         kernel=facts.launch.kernel,
@@ -175,6 +176,7 @@ def _launch(facts: Facts, cascade: Cascade) -> LiftedLaunch:
         exps=sum(facts.totals.exps.values()),
         read_bytes=facts.totals.read_bytes,
         written_bytes=facts.totals.written_bytes,
+        useful_flops=_useful_flops(facts, known, cascade),
     )
 
 

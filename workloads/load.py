@@ -91,6 +91,7 @@ def _of_cascade(cascade: Cascade, given: Mapping[str, Any]) -> Workload:
         layers=sized(1),
         provenance=f"cascade {cascade.name}",
         parameters=sizes | {"precision": precision},
+        precision=precision,
     )
 
 

@@ -201,6 +201,7 @@ def _workload(name: str, p: Parameters, provenance: str) -> Workload:
         window=None if window is None else sized(window),
         stored_once=absorbed,
         parameters=shown | {"causal": p.causal, "precision": p.precision},
+        precision=p.precision,
     )
 
 

@@ -1,18 +1,23 @@
 """A workload from a trace: what a kernel that ran computed, checked against its cascade, ready for any machine.
 
-Modelled: rank sizes, head structure, precision and mask as they ran. Not modelled: the kernel's own tiles, which are
-those of the machine it ran on. Refused: sequences or heads of different lengths in one launch, values with other
-heads than keys, and pairs chosen by a list or by values.
+Modelled: rank sizes, head structure, precision and mask as they ran, and the launches with their own tiles for
+machines that run kernels as they are. The other machines choose tiles of their own and refuse what their sizes cannot
+tell: sequences or heads of different lengths in one launch, values with other heads than keys, and pairs chosen by a
+list or by values.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from dse.errors import WorkloadError
 from dse.workloads.annotation import load_annotation
 from dse.workloads.cascade_file import load_cascade
+from dse.workloads.launch_trace import traced_launches
 from dse.workloads.lift import lift
+from dse.workloads.requests import Requests
+from dse.workloads.trace_facts import read_facts
 from dse.workloads.trace_file import load_trace
 from dse.workloads.workload import VALUE_BYTES, Workload, sized
 
@@ -30,14 +35,18 @@ def load_traced(path: Path, cascade: str = "") -> Workload:
     ------
     TraceError
         The file is damaged, or disagrees with the kernel's annotation and cascade.
-    WorkloadError
-        The launch did not compute attention of all, or of all earlier, keys in sequences of one length.
     """
     trace = load_trace(path)
     annotation = load_annotation(trace.kernel)
     lifted = lift(trace, annotation, load_cascade(annotation.cascade))
-    sizes = _sizes(lifted, annotation)
-    workload = Workload(
+    try:
+        sizes, refusal = _checked(lifted, annotation, path.name), ""
+    except WorkloadError as error:
+        sizes, refusal = {}, str(error)
+    facts = read_facts(trace, annotation)
+    useful = {launch.label: launch.useful_flops for launch in lifted.launches}
+    precision = lifted.precisions.get("Q", "")
+    return Workload(
         name=path.stem,
         title=annotation.summary,
         family=lifted.family,
@@ -45,20 +54,36 @@ def load_traced(path: Path, cascade: str = "") -> Workload:
         scope="attention",
         causal=lifted.causal,
         sizes={rank: sized(size) for rank, size in sizes.items()},
-        value_bytes=sized(VALUE_BYTES[lifted.precisions["Q"]]),
+        value_bytes=sized(VALUE_BYTES.get(precision, math.nan)),
         linear=(),
         layers=sized(1),
         provenance=f"trace of {lifted.kernel}, kernel hash {lifted.kernel_hash[:12]}, seed {lifted.seed}",
-        parameters={**lifted.shape, "causal": lifted.causal, "precision": lifted.precisions["Q"]},
+        parameters={**lifted.shape, "causal": lifted.causal, "precision": precision},
+        precision=precision,
+        launches=traced_launches(trace, annotation, facts, lifted.family, useful),
+        refusal=refusal,
     )
-    pairs = sizes["b"] * sizes["h"] * sizes["g"] * int(workload.useful_pairs[0])
+
+
+def _checked(lifted: LiftedTrace, annotation: Annotation, name: str) -> dict[str, int]:
+    """Sizes of a trace that computed attention of all, or of all earlier, keys in sequences of one length.
+
+    Raises
+    ------
+    WorkloadError
+        It did not.
+    """
+    sizes = _sizes(lifted, annotation)
+    one = Requests(sized(1), sized(sizes["m"]), sized(sizes["p"]))
+    heads = sizes["b"] * sizes["h"] * sizes["g"]
+    pairs = heads * int(one.pairs(lifted.causal)[0])
     if pairs != lifted.useful_pairs:
         mask = "a causal mask" if lifted.causal else "no mask"
         raise WorkloadError(
-            f"trace {path.name} computes {lifted.useful_pairs:,} query-key pairs, {mask} leaves {pairs:,}: "
-            "machines do not take lists of tiles yet"
+            f"trace {name} computes {lifted.useful_pairs:,} query-key pairs, {mask} leaves {pairs:,}: "
+            "machines other than GPUs do not take lists of tiles"
         )
-    return workload
+    return sizes
 
 
 def _sizes(lifted: LiftedTrace, annotation: Annotation) -> dict[str, int]:

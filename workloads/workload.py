@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dse.workloads.experts import Experts
+    from dse.workloads.launches import Launch
 
 __all__ = ["RANKS", "VALUE_BYTES", "Array", "Gemm", "Workload", "sized"]
 
@@ -43,7 +44,9 @@ class Workload:
     ``cascade`` names the cascade asked for, or is empty where the mapping decides. A batch whose requests are not alike
     lists them in ``requests``; the sizes then hold the longest. ``window`` is the number of keys a query sees at most.
     With ``stored_once`` values are the first part of the keys, kept once: the latent of multi-head latent attention.
-    What a machine does not model of ``extras`` it must refuse.
+    What a machine does not model of ``extras`` it must refuse. ``precision`` is the type of all values, empty where
+    they have several. ``launches`` are those of a traced kernel; ``refusal`` says why only a machine that runs kernels
+    as they are can take it.
     """
 
     name: str
@@ -62,6 +65,9 @@ class Workload:
     window: Array | None = None
     stored_once: bool = False
     parameters: Mapping[str, str | int | bool] = field(default_factory=dict, compare=False)
+    precision: str = ""
+    launches: tuple[Launch, ...] = ()
+    refusal: str = ""
 
     def __post_init__(self) -> None:
         wrong = [f"{RANKS[r]} ({r})" for r, size in self.sizes.items() if not bool(np.all(size >= 1))]

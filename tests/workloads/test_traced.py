@@ -1,4 +1,4 @@
-"""Workloads from committed traces: those machines can run, and clear refusals of the others."""
+"""Workloads from committed traces: those machines with tiles of their own can run, and clear refusals of the others."""
 
 from __future__ import annotations
 
@@ -33,14 +33,15 @@ def test_whole_and_causal_masks_become_workloads(name: str) -> None:
     ("name", "message"),
     [
         ("tile_list", "computes 25,088 query-key pairs, no mask leaves 131,072"),
-        ("block_sparse", "machines do not take lists of tiles yet"),
+        ("block_sparse", "machines other than GPUs do not take lists of tiles"),
         ("linear_chunk", "has no rank m: machines run attention of queries to keys"),
         ("linear_decode", "has no rank p, m"),
     ],
 )
-def test_what_no_machine_would_run_as_it_ran_is_refused(name: str, message: str) -> None:
+def test_what_other_machines_would_not_run_as_it_ran_is_refused(name: str, message: str) -> None:
+    assert load_traced(TRACES[name]).launches
     with pytest.raises(WorkloadError, match=message):
-        load_traced(TRACES[name])
+        evaluate_one(Request("fusemax", f"traces/{name}"))
 
 
 def test_decode_rows_are_the_query_heads_of_a_group() -> None:
@@ -90,4 +91,5 @@ def test_heads_that_no_machine_tells_apart_are_refused(
         trace_kernel("flash_forward", {"sequence": 16, "head_dim": 16} | parameters), tmp_path / "t.parquet"
     )
     with pytest.raises(WorkloadError, match=message):
-        load_traced(tmp_path / "t.parquet")
+        evaluate_one(Request("fusemax", str(tmp_path / "t.parquet")))
+    assert evaluate_one(Request("h200", str(tmp_path / "t.parquet"))).evaluation.cycles[0] > 0
