@@ -1,8 +1,9 @@
 """One DRAM channel: which rows are open, when each command may come, and what it keeps waiting.
 
-Modelled: the constraints of ``Timing`` between commands of banks, bank groups, ranks and the channel; accesses of a set of
-banks in lock-step at a spacing of their own; moves of data between banks and buffer die on the data path that reads use.
-Not modelled: writes, per-bank refresh. Pseudo channels work in lock-step, or one of them is looked at alone.
+Modelled: the constraints of ``Timing`` between commands of banks, bank groups, ranks and the channel; accesses of a
+set of banks in lock-step at a spacing of their own; moves of data between banks and buffer die on the data path that
+reads use. Not modelled: writes, per-bank refresh. Pseudo channels work in lock-step, or one of them is looked at
+alone.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ ROW_COMMANDS = frozenset({OPEN, CLOSE, REFRESH})
 CLOSED = -1
 LONG_AGO = -(1 << 40)
 ROW_COMMAND_CYCLES = 2
+# Refreshes that may be put off, as JEDEC allows them to be.
+PUT_OFF = 8
 
 
 class Request(NamedTuple):
@@ -35,12 +38,12 @@ class Request(NamedTuple):
 class Rules:
     """How a channel is driven.
 
-    ``sets`` of banks, bank b in set b mod ``sets``, are accessed every ``spacing`` cycles; with ``power_window`` their
-    activations obey the window of four, as those of reads do. A queue is looked at ``view`` requests deep. ``published``
-    follows the controller of the public AttAcc simulator where it is laxer than the device: a refresh does not wait for
-    the precharge, nor, with several sets, for rows to be restored, and takes a command for each pseudo channel; nothing
-    is issued beside the precharge of one of several sets; moves at the bank that leads a set with accesses waiting in
-    its open row are not taken out of turn.
+    ``sets`` of banks, bank b in set b mod ``sets``, are accessed every ``spacing`` cycles; with ``power_window``
+    their activations obey the window of four, as those of reads do. A queue is looked at ``view`` requests deep.
+    ``published`` follows the controller of the public AttAcc simulator where it is laxer than the device: a refresh
+    does not wait for the precharge, nor, with several sets, for rows to be restored, and takes a command for each
+    pseudo channel; nothing is issued beside the precharge of one of several sets; moves at the bank that leads a set
+    with accesses waiting in its open row are not taken out of turn.
     """
 
     sets: int = 1
@@ -111,8 +114,10 @@ class Channel:
         """Cycle from which the rows of a request may be opened or closed."""
         if command == CLOSE:
             used = self.set_used[request.place % self.rules.sets]
-            return max(self.row_bus, used, max(self.close_from[banks]))
-        found = max(self.row_bus, max(self.open_from[banks]))
+            restored = max(self.close_from[banks])
+            return max(self.row_bus, used, restored)
+        closed = max(self.open_from[banks])
+        found = max(self.row_bus, closed)
         if request.kind == ACCESS and not self.rules.power_window:
             return found
         rank = self.rank[request.place]
@@ -161,7 +166,8 @@ class Channel:
         """Cycle from which the next command of a refresh may be issued: closing all rows, or the refresh itself."""
         lax = self.rules.published
         if self._closed:
-            return self.row_bus if lax else max(self.row_bus, self.refresh_from)
+            beside = self.refreshed % self.refresh_commands > 0
+            return self.row_bus if beside else max(self.row_bus, self.refresh_from)
         if lax and self.rules.sets > 1:
             return self.row_bus
         return max(self.row_bus, *self.close_from, *self.set_used)
@@ -174,11 +180,12 @@ class Channel:
         """Issue the next command of a refresh; whether it was the refresh itself."""
         if not self._closed:
             self.close(slice(None), now)
-            self.refresh_from = now + self.spans.rp
+            self.refresh_from = now if self.rules.published else now + self.spans.rp
             return False
         # Of commands for several pseudo channels in lock-step, the first is the one that is waited for.
         if self.refreshed % self.refresh_commands == 0:
             until = now + self.spans.rfc
             self.open_from = [max(until, cycle) for cycle in self.open_from]
+            self.refresh_from = until
         self.refreshed += 1
         return True

@@ -1,7 +1,7 @@
 """Requests of one traffic class in order, and the few of them a channel's controller looks at.
 
-First ready first served, then first come. Requests alike are one sort: what one of them waits for they all wait for, so
-that a look costs as much as there are sorts in view. Barriers hold back all but row commands.
+First ready first served, then first come. Requests alike are one sort: what one of them waits for they all wait for,
+so that a look costs as much as there are sorts in view. Barriers hold back all but row commands.
 """
 
 from __future__ import annotations
@@ -84,22 +84,12 @@ class Queue:
         """The sort to serve, -1 for none; and a cycle before which none can be served."""
         self.pass_wall()
         limit = self.walls[0] if self.walls else NEVER
-        found, first, soonest = self._best_hit(now, limit)
-        held: set[int] | None = None
+        best = self._best_hit(now, limit)
         if self.moves:
-            held = self._held() if self.channel.rules.published else set()
-            found, first, soonest = self._best_move(now, limit, held, (found, first, soonest))
-        for sort, numbers in self.turns.items():
-            number = numbers[0]
-            request = self.requests[sort]
-            cycle = self.channel.turn_ready(self.command[sort], request, self.banks[sort])
-            if cycle > now:
-                soonest = min(soonest, cycle)
-            elif number < first:
-                held = self._held() if held is None or not self.channel.rules.published else held
-                if number == self.head or request.place not in held:
-                    found, first = sort, number
-        return found, soonest
+            best = self._best_move(now, limit, best)
+        if self.turns:
+            best = self._best_turn(now, best)
+        return best[0], best[2]
 
     def _best_hit(self, now: int, limit: int) -> tuple[int, int, int]:
         """Oldest ready request for an open row."""
@@ -121,11 +111,10 @@ class Queue:
                     soonest = cycle
         return found, first, soonest
 
-    def _best_move(
-        self, now: int, limit: int, held: set[int], best: tuple[int, int, int]
-    ) -> tuple[int, int, int]:
+    def _best_move(self, now: int, limit: int, best: tuple[int, int, int]) -> tuple[int, int, int]:
         """The better of ``best`` and the oldest ready move or signal."""
         found, first, soonest = best
+        held = self._held() if self.channel.rules.published else ()
         for sort, numbers in self.moves.items():
             number = numbers[0]
             if number < limit and number < first:
@@ -135,6 +124,27 @@ class Queue:
                     soonest = min(soonest, cycle)
                 elif number == self.head or place not in held:
                     found, first = sort, number
+        return found, first, soonest
+
+    def _best_turn(self, now: int, best: tuple[int, int, int]) -> tuple[int, int, int]:
+        """The better of ``best`` and the oldest request whose row can be opened or closed; barriers do not matter."""
+        found, first, soonest = best
+        if self.channel.row_bus > now:
+            return found, first, min(soonest, self.channel.row_bus)
+        held = self._held()
+        known: dict[int, int] = {}
+        for sort, numbers in self.turns.items():
+            number, place = numbers[0], self.requests[sort].place
+            if place in held and number != self.head:
+                continue
+            cycle = known.get(place)
+            if cycle is None:
+                request, banks = self.requests[sort], self.banks[sort]
+                cycle = known[place] = self.channel.turn_ready(self.command[sort], request, banks)
+            if cycle > now:
+                soonest = min(soonest, cycle)
+            elif number < first:
+                found, first = sort, number
         return found, first, soonest
 
     def _held(self) -> set[int]:
@@ -173,5 +183,3 @@ class Queue:
     def turning(self) -> bool:
         """Whether anything in view needs a row opened or closed."""
         return bool(self.turns)
-
-

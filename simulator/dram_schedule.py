@@ -1,8 +1,8 @@
 """Schedule of a channel's requests, command by command.
 
-Every cycle takes the best command and, where it is a row command and the next best one a column command or the other way
-round, that one too. Refreshes come first, but column commands may go beside them. Cycles in which nothing can be issued
-are skipped to the next one in which something can.
+Every cycle takes the best command and, where it is a row command and the next best one a column command or the other
+way round, that one too. Refreshes come first, but column commands may go beside them and so put them off, eight at
+most. Cycles in which nothing can be issued are skipped to the next one in which something can.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dse.simulator.dram_channel import (
     ACCESS,
     CLOSE,
     OPEN,
+    PUT_OFF,
     READ,
     REFRESH,
     ROW_COMMANDS,
@@ -74,7 +75,7 @@ class Scheduler:
             issued = soonest <= now
             if issued:
                 self._refresh(now)
-            beside = self._beside(REFRESH, now)
+            beside = NEVER if self.pending > PUT_OFF else self._beside(REFRESH, now)
             issued, soonest = issued or beside == now, min(soonest, beside)
         else:
             queue, sort, soonest = self._best(now)
@@ -102,8 +103,8 @@ class Scheduler:
         """A second command of the other type if it is the next best one; ``now`` if there was one, else later."""
         is_row = first in ROW_COMMANDS
         if not is_row and not any(queue.turning for queue in self.queues):
-            for queue in self.queues:
-                queue.pass_wall()
+            for each in self.queues:
+                each.pass_wall()
             return now + 1
         queue, sort, soonest = self._best(now)
         if queue is None:

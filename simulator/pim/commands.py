@@ -1,14 +1,15 @@
 """Requests of one channel for decode attention, in order: accesses, moves and barriers of pairs of heads.
 
-The published order is that of the public AttAcc simulator's trace generators, for the first channel. The physical one sends
-every move, spread evenly over the accesses of its segment, opens no row early and reads each head's own values. The time of
-the softmax unit and the merging of parts are not among the requests.
+The published order is that of the public AttAcc simulator's trace generators, for the first channel. The physical one
+sends every move, spread evenly over the accesses of its segment, opens no row early and reads each head's own values.
+The time of the softmax unit and the merging of parts are not among the requests.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from dse.errors import DseError
@@ -209,7 +210,7 @@ def _alone(stream: Stream, wave: int) -> None:
 
 
 def _start(stream: Stream, early: list[Request], wave: int) -> None:
-    """Query rows of the first head of a pair; later ones arrive during the values before them, but as published after."""
+    """Query rows of the first head of a pair: during the values before them, but after those as published."""
     layout = stream.layout
     if layout.published or wave == 0:
         stream.found += [*stream.left, *layout.queries(), *early, WALL]
@@ -226,7 +227,7 @@ def _shared_out(layout: Layout, moves: Moves, segments: int, first: int, busy: i
         cuts = [-(-number * share // busy) for number in range(loaded + 1)]
     else:
         cuts = [len(moves) * number // loaded for number in range(loaded + 1)]
-    return [[]] * first + [moves[low:high] for low, high in zip(cuts, cuts[1:], strict=False)]
+    return [[]] * first + [moves[low:high] for low, high in pairwise(cuts)]
 
 
 def simulate(shape: Shape, published: bool, refresh: bool = True, others: Sequence[Request] = ()) -> Schedule:
@@ -247,5 +248,3 @@ def simulate(shape: Shape, published: bool, refresh: bool = True, others: Sequen
     )
     streams = (requests(shape, published), *((others,) if others else ()))
     return schedule(machine.dram, rules, *streams)
-
-
