@@ -2,4 +2,6 @@
 
 from dse.simulator.pim.lower import lower
 
-__all__ = ["lower"]
+EXTRAS = ("window",)
+
+__all__ = ["EXTRAS", "lower"]

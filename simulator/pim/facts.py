@@ -15,20 +15,21 @@ if TYPE_CHECKING:
 SOFTMAX = ("max", "subtract", "exp", "add", "divide")
 
 
-def facts_of(shape: Shape, layers: Array) -> Facts:
-    """Facts of attention on all stacks, times the number of layers."""
+def facts_of(shape: Shape, pairs: Array, layers: Array) -> Facts:
+    """Facts of attention on all stacks, times the number of layers; ``pairs`` of a query and a key count."""
     machine, work, dram = shape.machine, shape.work, shape.machine.dram
     units = machine.stacks * dram.pseudo_channel_count * machine.units
     macs = _executed_macs(shape) * layers
+    useful = product(pairs, work.key_dim + work.value_dim, layers)
     pins = machine.stacks * dram.byte_per_s
     scores = product(work.heads, work.queries, work.keys, layers)
     unknown = np.full(1, np.nan)
     return Facts(
-        flops=work.flops * layers,
+        flops=2.0 * useful,
         executed_flops=2.0 * macs,
         vector_ops=dict.fromkeys(SOFTMAX, scores),
         onchip_bytes=ZERO,
-        occupied={"units": work.flops / 2.0 * layers * machine.spacing_cycles},
+        occupied={"units": useful * machine.spacing_cycles},
         elements={"units": units * machine.queries * shape.values_per_access},
         peak_flop_per_s=machine.peak_flop_per_s,
         area_m2=unknown,

@@ -50,7 +50,9 @@ def lower(workload: Workload, machine: Pim, mapping: Mapping[File], accounting: 
         ("more stacks", "fewer requests", "a shorter window", "smaller values"),
     )
     program = Program(root, {name: Unit(name) for name in UNITS}, machine.clock_hz, (capacity,))
-    return Lowered(program, facts_of(shape, layers))
+    sizes = workload.sizes
+    pairs = product(sizes["b"], sizes["h"], sizes["g"], workload.useful_pairs)
+    return Lowered(program, facts_of(shape, pairs, layers))
 
 
 def attention_of(workload: Workload, mapping: Mapping[File]) -> Attention:
@@ -73,12 +75,12 @@ def attention_of(workload: Workload, mapping: Mapping[File]) -> Attention:
     sizes = workload.sizes
     return Attention(
         heads=product(sizes["b"], sizes["h"]),
-        keys=sizes["m"],
+        keys=sizes["m"] if workload.window is None else np.minimum(sizes["m"], workload.window),
         queries=product(sizes["g"], sizes["p"]),
         key_dim=sizes["e"],
         value_dim=sizes["f"],
         word_bytes=workload.value_bytes,
-        shared=family in mapping.file.stored_once,
+        shared=workload.stored_once,
     )
 
 

@@ -21,9 +21,6 @@ class File(MappingFile):
     }
 
     families: list[str] = Field(description="families of cascades it runs")
-    stored_once: list[str] = Field(
-        default_factory=list, description="families whose values are the first part of the keys"
-    )
     split: PositiveCount | None = Field(
         default=None, description="channels one head is cut over along its keys"
     )

@@ -19,7 +19,7 @@ from dse.simulator.pim.timeline import Timeline
 from tests.simulator.pim.attacc import RUNS, Run, machine
 
 ONE = np.ones(1)
-MACHINES = ("attacc_bank", "attacc_bg", "attacc_buffer", "duplex")
+MACHINES = ("attacc_bank", "attacc_bg", "attacc_buffer", "duplex_pim")
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.label)
@@ -80,7 +80,7 @@ def test_published_closed_form_at_points_nobody_ran(name: str, limited: str) -> 
 
 
 def test_reads_beside_attention_take_what_it_leaves() -> None:
-    own = machine("duplex")
+    own = machine("duplex_pim")
     shape = Shape(Attention.of(16, 2048, 128), own, ONE)
     alone = simulate(shape, published=False)
     reads = [Request(READ, bank, 9000 + row) for row in range(4) for bank in range(32) for _ in range(8)]

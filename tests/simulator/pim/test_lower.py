@@ -6,9 +6,14 @@ from typing import Any
 
 import pytest
 
+from dse.arch.machine import load_machine
 from dse.errors import MappingError, WorkloadError
+from dse.simulator.evaluate import evaluate
+from dse.simulator.lowering import lower
+from dse.simulator.mapping import load_mapping
 from dse.simulator.pim.attention import Attention, cost
 from dse.simulator.simulate import simulate
+from dse.workloads.load import load_workload
 from tests.simulator.pim.attacc import machine
 from tests.simulator.points import point
 
@@ -52,3 +57,27 @@ def test_linear_layers_and_other_families_are_refused() -> None:
         point("attacc_bank", "physical", **DECODE, scope="layer")
     with pytest.raises(MappingError, match="family linear"):
         point("attacc_bank", "physical", "linear_step", e="64", f="64")
+
+
+def test_latents_and_windows_come_with_the_workload() -> None:
+    mla: dict[str, Any] = {"sequence": "4096", "phase": "decode", "scope": "attention", "batch": "8"}
+    lowered, found = point("duplex_pim", "physical", "deepseek_v3", **mla)
+    work = Attention.of(8, 4096, 576, value_dim=512, queries=128, word_bytes=1.0, shared=True)
+    assert found.cycles[0] == pytest.approx(cost(machine("duplex_pim", "false", stacks="5"), work).cycles[0])
+    assert lowered.facts.flops[0] == work.flops[0]
+    short = point("attacc_bank", "physical", **{**DECODE, "sequence": "4096"})[1]
+    cut = point(
+        "attacc_bank", "physical", **{**DECODE, "sequence": "64K", "window": "4096", "causal": "true"}
+    )[1]
+    assert cut.cycles[0] == short.cycles[0]
+
+
+def test_splitting_is_a_number_of_the_mapping() -> None:
+    few = {**DECODE, "heads": "2", "kv_heads": "2", "sequence": "16K"}
+    found = load_machine("attacc_bank")
+    work = load_workload("attention", few)
+    cycles = [
+        evaluate(lower(work, found, load_mapping("pim_heads", choices), "physical").program).cycles[0]
+        for choices in ({}, {"split": "16"})
+    ]
+    assert cycles[0] > 8.0 * cycles[1]
