@@ -1,8 +1,8 @@
 """The command line ``dse``: its verbs, their options and exit codes.
 
-A verb is the function of the same name in ``dse.studies.verbs.<verb>``, imported when it is called: this module and
-``cli_gpu``, which has the verbs that run kernels, load typer and the standard library only. What a verb raises becomes
-an exit code in ``dse.studies.exits``.
+A verb is the function of the same name in ``dse.studies.verbs.<verb>``, imported when it is called: this module,
+``cli_gpu`` and ``cli_serve``, which have some of the verbs, load typer and the standard library only. What a verb
+raises becomes an exit code in ``dse.studies.exits``.
 """
 
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from dse import __version__
-from dse.studies import cli_gpu
+from dse.studies import cli_gpu, cli_serve
 from dse.studies.options import (
     LISTS,
     SCHEMAS,
@@ -337,4 +337,5 @@ def study(
     call_verb("study", names=list(names or ()), all_=all_, out=out, format=form)
 
 
+cli_serve.add_to(app)
 cli_gpu.add_to(app)

@@ -54,6 +54,7 @@ SUFFIX_UNITS = {
     "_flop_per_byte": "FLOP/B",
     "_flop_per_s": "FLOP/s",
     "_byte_per_s": "B/s",
+    "_per_s": "/s",
     "_bytes": "B",
     "_s": "s",
     "_j": "J",

@@ -77,8 +77,8 @@ class Heads:
         return self.scores * (self.score_dim + self.value_dim) * 2.0
 
 
-def heads_of(workload: Workload, devices: Array) -> Heads:
-    """A device's part of the attention of a workload, heads spread over ``devices``.
+def heads_of(workload: Workload, devices: Array, batch: tuple[Requests, ...] | None = None) -> Heads:
+    """A device's part of the attention of a workload's batch, or some of it, heads spread over ``devices``.
 
     With fewer key heads than devices, devices share a key head, and each keeps it.
     """
@@ -93,7 +93,7 @@ def heads_of(workload: Workload, devices: Array) -> Heads:
         workload.stored_once,
         workload.causal,
         workload.window,
-        workload.batch,
+        workload.batch if batch is None else batch,
         workload.value_bytes,
     )
 

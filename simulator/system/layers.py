@@ -13,7 +13,7 @@ import numpy as np
 
 from dse.simulator.arrays import ONE, ZERO, Array, as_array, total
 from dse.simulator.program import Body, Choose, Node, Par, Seq, Step
-from dse.simulator.system import dense
+from dse.simulator.system import dense, stacks
 from dse.simulator.system.attention import beside_memory, fused, heads_of, unfused
 from dse.simulator.system.experts import Split, share
 from dse.simulator.system.mapping import PassFile
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dse.arch.system import Device, System
     from dse.simulator.system.mapping import Conventions, File
     from dse.workloads.gemm import Gemm
+    from dse.workloads.requests import Requests
     from dse.workloads.workload import Workload
 
 XPU, PIM, LINK = "xpu", "pim", "link"
@@ -198,29 +199,57 @@ def _transfers(layer: Layer) -> Node | None:
 
 
 def _attention(layer: Layer) -> Node:
-    """Attention on the devices allowed, the fastest at each design point."""
+    """Attention on the devices allowed: requests in decode on PIM or xpu, those in prefill on the xpu."""
     sides = layer.file.placement.get("attention", ["xpu"])
-    decode = all(bool(np.all(r.queries == 1.0)) for r in layer.workload.batch)
-    nodes: list[Node] = []
-    if layer.pim is None or "xpu" in sides or not decode:
-        nodes.append(layer.body("attention_on_xpu", XPU, _attention_xpu(layer)))
-    if layer.pim is not None and "pim" in sides and decode:
-        nodes.append(layer.body("attention_on_pim", PIM, attention_pim(layer, layer.pim)))
-    return nodes[0] if len(nodes) == 1 else Choose("attention", tuple(nodes))
+    pim = layer.pim if "pim" in sides else None
+    batch = layer.workload.batch
+    single = tuple(r for r in batch if bool(np.all(r.queries == 1.0)))
+    several = tuple(r for r in batch if r not in single)
+    if pim is None or not single:
+        return layer.body("attention_on_xpu", XPU, _attention_xpu(layer, batch))
+    inside = attention_pim(layer, pim, single)
+    decode = layer.body("attention_on_pim", PIM, inside)
+    if several:
+        return _mixed(layer, pim, (_attention_xpu(layer, several), inside), decode)
+    if "xpu" not in sides:
+        return decode
+    return Choose("attention", (layer.body("attention_on_xpu", XPU, _attention_xpu(layer, batch)), decode))
 
 
-def _attention_xpu(layer: Layer) -> Work:
-    heads = heads_of(layer.workload, layer.count)
+def _mixed(layer: Layer, pim: Device, works: tuple[Work, Work], decode: Node) -> Node:
+    """Prefill on the xpu and decode on PIM: at once where co-processing or memories of their own allow it."""
+    prefill = layer.body("prefill_on_xpu", XPU, works[0])
+    if not (layer.file.coprocess or _own_memory(layer)):
+        return Seq("attention", (prefill, decode))
+    if _own_memory(layer) or not _contended(layer):
+        return Par("attention", (prefill, decode))
+    speed = pim.machine.byte_per_s  # type: ignore[attr-defined]
+    shared = Work((works[0].bytes + works[1].bytes) / speed, ZERO, ZERO)
+    return Par("attention", (prefill, decode, layer.body("shared_banks", BANKS, shared)))
+
+
+def _contended(layer: Layer) -> bool:
+    """Whether both sides share the banks they read."""
+    return layer.file.contention and not (layer.paper is not None and layer.paper.free_banks)
+
+
+def _attention_xpu(layer: Layer, batch: tuple[Requests, ...]) -> Work:
+    heads = heads_of(layer.workload, layer.count, batch)
     if layer.paper is not None and layer.paper.unfused:
         return unfused(layer.xpu, XPU, heads, layer.count, layer.waves)
     return fused(layer.xpu, XPU, heads, layer.count)
 
 
-def attention_pim(layer: Layer, pim: Device) -> Work:
+def attention_pim(layer: Layer, pim: Device, batch: tuple[Requests, ...]) -> Work:
     """Attention on the PIM devices."""
+    heads = heads_of(layer.workload, pim.count, batch)
+    if pim.machine.kind == "pim":
+        accounting = "physical" if layer.paper is None else "paper"
+        split = stacks.best_split(pim, heads, accounting) if layer.file.split_heads else ONE
+        return stacks.attend(pim, heads, split, accounting)
     bare = layer.paper is not None and layer.paper.bare_pim
     machine: Roofline = pim.machine  # type: ignore[assignment]
-    return beside_memory(machine, layer.xpu, PIM, heads_of(layer.workload, pim.count), pim.count, bare)
+    return beside_memory(machine, layer.xpu, PIM, heads, pim.count, bare)
 
 
 def _all_reduce(layer: Layer, name: str) -> Node:
@@ -249,9 +278,32 @@ def _feed_forward(layer: Layer) -> list[Node]:
         layer.waves,
     )
     down = works.pop("ffn_down")
-    return [
-        layer.body("feed_forward", XPU, together([*works.values(), activation, down])),
-    ]
+    if not (layer.file.split_feed_forward and _own_memory(layer)):
+        return [layer.body("feed_forward", XPU, together([*works.values(), activation, down]))]
+    shared = {gemm.name: _both_sides(layer, gemm) for gemm in gemms if gemm.name.startswith("ffn")}
+    last = shared.pop("ffn_down")
+    return [Seq("feed_forward", (*shared.values(), layer.body("activation", XPU, activation), last))]
+
+
+def _both_sides(layer: Layer, gemm: Gemm) -> Node:
+    """A feed-forward product whose columns xpu and PIM share so that both end together."""
+    assert layer.pim is not None
+    work = _gemm(layer, gemm)
+    factor = stacks.multiple(layer.pim, layer.xpu.byte_per_s, layer.paper)
+    value = layer.workload.value_bytes
+    inside = layer.xpu.byte_per_s * factor
+    compute = work.flops / (layer.xpu.peak_flop_per_s * layer.xpu.sustained_compute)
+    memory = work.bytes / (layer.xpu.byte_per_s * layer.xpu.sustained_memory)
+    computing = layer.xpu.peak_flop_per_s / (layer.xpu.peak_flop_per_s + inside / value * 2.0)
+    share = np.where(compute > memory, computing, 1.0 / (1.0 + factor / layer.rows))
+    mine = work.scaled(share)
+    if layer.paper is not None:
+        return Body(gemm.name, (layer.step(gemm.name, XPU, replace(mine, actions=work.actions)),))
+    weights = gemm.n * gemm.k * (1.0 - share)
+    theirs = stacks.multiplied(layer.pim, gemm.name, weights, layer.rows, value)
+    other = Work(mine.seconds, ZERO, ZERO, theirs)
+    sides = (layer.body(f"{gemm.name}_on_xpu", XPU, mine), layer.body(f"{gemm.name}_on_pim", PIM, other))
+    return Par(gemm.name, sides)
 
 
 def _experts_part(layer: Layer) -> list[Node]:
@@ -285,7 +337,7 @@ def _routed(layer: Layer) -> Node:
         layer.xpu,
         None if pim is None else pim.machine,  # type: ignore[arg-type]
         layer.file.coprocess,
-        layer.file.contention and not (layer.paper is not None and layer.paper.free_banks),
+        _contended(layer),
         layer.paper is not None and layer.paper.published_split,
         tensors,
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dse.arch.pim import Pim
 from dse.arch.system import Device, Link, System
 from dse.errors import MappingError, WorkloadError
 from dse.simulator.arrays import ONE, ZERO, Array, total
@@ -13,6 +14,7 @@ from dse.simulator.lowering import Facts, Lowered
 from dse.simulator.program import Loop, Node, Program, Seq, Unit
 from dse.simulator.system.capacity import Capacity, constraints
 from dse.simulator.system.layers import LINK, PIM, XPU, Layer, layer_node
+from dse.simulator.system.stacks import inside_byte_per_s
 from dse.simulator.system.work import BANKS
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ PARTS = {
     "attention": "attention",
     "attention_on_xpu": "attention",
     "attention_on_pim": "attention",
+    "prefill_on_xpu": "attention",
 }
 
 
@@ -60,7 +63,8 @@ def lower(workload: Workload, machine: Machine, mapping: Mapping[File], accounti
     capacity = Capacity(workload, system, layer.rows)
     root = _root(layer)
     units = {name: Unit(name) for name in (XPU, *((PIM, BANKS) if layer.pim else ()), LINK)}
-    program = Program(root, units, system.clock_hz, tuple(constraints(capacity)))
+    unchecked = layer.paper is not None and layer.paper.unchecked_capacity
+    program = Program(root, units, system.clock_hz, () if unchecked else tuple(constraints(capacity)))
     return Lowered(program, _facts(layer, capacity))
 
 
@@ -111,7 +115,9 @@ def _facts(layer: Layer, capacity: Capacity) -> Facts:
     peaks = {name: d.machine.peak_flop_per_s * d.count for name, d in machine.devices.items()}  # type: ignore[attr-defined]
     memory = {"dram": layer.xpu.byte_per_s * layer.count}
     if layer.pim is not None:
-        memory[BANKS] = layer.pim.machine.byte_per_s * layer.pim.count  # type: ignore[attr-defined]
+        inside = layer.pim.machine
+        speed = inside_byte_per_s(inside) if isinstance(inside, Pim) else inside.byte_per_s  # type: ignore[attr-defined]
+        memory[BANKS] = speed * layer.pim.count
     return Facts(
         flops=flops,
         executed_flops=flops,

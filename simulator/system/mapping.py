@@ -44,6 +44,11 @@ class Conventions(PaperFile):
     published_split: bool = Field(
         default=False, description="experts are shared out by the published estimate"
     )
+    unchecked_capacity: bool = Field(default=False, description="batches may exceed the memories")
+    nominal_multiple: dict[str, dict[str, float]] | None = Field(
+        default=None,
+        description="bandwidth of PIM over the stack's that feed-forward work is split by: level, spacing in cycles",
+    )
     activation_tensors: PositiveCount | None = None
     expert_passes: dict[str, PassFile] | None = Field(
         default=None, description="passes of layers with experts"
@@ -65,6 +70,9 @@ class File(MappingFile):
     )
     split_feed_forward: bool = Field(
         default=False, description="PIM takes a share of feed-forward work by its bandwidth"
+    )
+    split_heads: bool = Field(
+        default=False, description="PIM may cut a head along its keys over several channels"
     )
     passes: dict[str, PassFile] = Field(default_factory=dict, description="element-wise passes of a layer")
     paper: Conventions | None = None
