@@ -50,7 +50,7 @@ def serve(
     output: Output = None,
     form: Format = "table",
 ) -> None:
-    """Serve random requests: throughput, time to first token, between tokens."""
+    """Serve random requests: throughput and latency of tokens by load."""
     call_verb(
         "serve",
         machine=machine,

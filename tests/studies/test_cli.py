@@ -23,7 +23,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-VERBS = ("list", "check", "schema", "passes", "run", "explain", "map", "sweep", "plot", "study", "trace")
+VERBS = (
+    "list",
+    "check",
+    "schema",
+    "passes",
+    "run",
+    "explain",
+    "map",
+    "sweep",
+    "plot",
+    "study",
+    "serve",
+    "trace",
+)
 HEAVY = {"numpy", "pandas", "pint", "pydantic", "yaml", "torch", "triton", "scipy", "matplotlib", "pyarrow"}
 
 

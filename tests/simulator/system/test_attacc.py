@@ -1,4 +1,4 @@
-"""AttAcc end to end: the published simulator's rows and rankings; its slips, which the physical model does not share."""
+"""AttAcc end to end: rows and rankings of the published simulator, and its slips, which we do not share."""
 
 from __future__ import annotations
 
