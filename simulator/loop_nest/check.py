@@ -199,15 +199,19 @@ def _late(sites: Sites, rank: str) -> set[str]:
 
 
 def _together(sites: Sites) -> Iterator[str]:
-    """A shared store serves Einsums at the same iterations, or one at all those of the others."""
+    """A store that several Einsums share serves them at the same iterations, or one at all those of the others."""
     for index, node in enumerate(sites.group.shared):
-        if isinstance(node, Keep):
-            users = sites.accessors(node.tensor)
-            loops = [[len(sites.chain(name, r, index)) for r in sites.shared_ranks] for name in users]
-            most = [max(counts) for counts in zip(*loops, strict=True)]
-            if most and most not in loops:
-                some = ", ".join(users)
-                yield f"{some} use {node.tensor} at different iterations: keep it in their branches, or further out"
+        users = sites.accessors(node.tensor) if isinstance(node, Keep) else ()
+        if not isinstance(node, Keep) or len(users) < 2:
+            continue
+        loops = [[len(sites.chain(name, r, index)) for r in sites.shared_ranks] for name in users]
+        most = [max(counts) for counts in zip(*loops, strict=True)]
+        if most not in loops:
+            some = ", ".join(users)
+            yield f"{some} use {node.tensor} at different iterations: keep it in their branches, or further out"
+        for rank, count in zip(sites.shared_ranks, most, strict=True):
+            if count < len(sites.loops(SHARED, rank, index)) and node.tensor not in sites.group.einsums:
+                yield f"{node.tensor} is used once for all of {rank}: keep it above the shared loop over it"
 
 
 def _carried(sites: Sites) -> Iterator[str]:

@@ -184,7 +184,9 @@ def problem_of_workload(workload: Workload, cascade: Cascade, parts: Mapping[str
     given: dict[str, Array] = dict(workload.sizes)
     if not given:
         layers = [layer for layer in workload.linear if layer.name == cascade.name]
-        given = {rank: getattr(layers[0], rank) for rank in "mnk"} if layers else {}
+        if not layers:
+            raise WorkloadError(f"{workload.name} computes no {cascade.name}")
+        given = {rank: getattr(layers[0], rank) for rank in "mnk"}
     elif "p" in given:
         given["p"] = given["p"] * given.pop("g")
     outer = tuple(

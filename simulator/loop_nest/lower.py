@@ -1,0 +1,184 @@
+"""Lowering of a loop nest to a Program: a loop over the iterations of each group's shared loops.
+
+Modelled: each Einsum's share of an iteration on its unit and on every memory, side by side; Einsums one after another,
+or, with a window above one, as their data allow over that many iterations in flight. What happens in some iterations
+only (uneven tiles, Einsums done once) is spread evenly over them. Not modelled: the first fetch before any work.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dse.errors import WorkloadError
+from dse.simulator.arrays import ONE, ZERO, Array
+from dse.simulator.loop_nest.actions import branch_actions, move_actions
+from dse.simulator.loop_nest.chains import Tiles
+from dse.simulator.loop_nest.facts import facts_of
+from dse.simulator.loop_nest.hierarchy import hierarchy_of
+from dse.simulator.loop_nest.mapping import tiles_of
+from dse.simulator.loop_nest.plan import Conventions, Plan
+from dse.simulator.loop_nest.problem import problem_of_workload
+from dse.simulator.loop_nest.sites import SHARED, Sites
+from dse.simulator.lowering import Lowered
+from dse.simulator.program import Body, Edge, Hold, Loop, Node, Program, Seq, Step, Unit
+from dse.workloads.cascade_file import load_cascade
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dse.arch.spatial_array import SpatialArray
+    from dse.simulator.loop_nest.costs import Part
+    from dse.simulator.loop_nest.mapping import File
+    from dse.simulator.mapping import Mapping
+    from dse.workloads.cascade import Cascade
+    from dse.workloads.workload import Workload
+
+START, END = "start", "end"
+
+
+def lower(workload: Workload, machine: SpatialArray, mapping: Mapping[File], accounting: str) -> Lowered:
+    """Program of a cascade under a loop nest, with the facts of the work.
+
+    Raises
+    ------
+    MappingError, WorkloadError
+        The nest does not fit the cascade or the machine, or the workload is more than its cascade.
+    """
+    assert accounting == "physical"
+    plan, tiles = plan_of(workload, machine, mapping)
+    products = plan.products(tiles)
+    windows = [np.array([float(group.window)]) for group in mapping.file.groups.values()]
+    costs = plan.finish(products, windows)
+    nodes = tuple(
+        _group(plan, number, name, tiles, products, costs.groups[number], windows[number])
+        for number, name in enumerate(mapping.file.groups)
+    )
+    root = Loop("layers", workload.layers, nodes[0] if len(nodes) == 1 else Seq("groups", nodes))
+    names = (*machine.units, *plan.hierarchy.names)
+    program = Program(root, {name: Unit(name) for name in names}, machine.clock_hz, costs.constraints)
+    return Lowered(program, facts_of(plan, machine, products, costs, windows, workload.layers))
+
+
+def plan_of(workload: Workload, machine: SpatialArray, mapping: Mapping[File]) -> tuple[Plan, list[Array]]:
+    """The nest of a mapping analysed for a workload and a machine, with its tile sizes by row.
+
+    Raises
+    ------
+    MappingError, WorkloadError
+        As ``lower``.
+    """
+    file = mapping.file
+    cascade = _cascade(file.cascade)
+    asked = workload.cascade or cascade.name
+    if workload.sizes and workload.family != cascade.family:
+        raise WorkloadError(
+            f"{workload.name} is of family {workload.family}, mapping {mapping.name} of {cascade.family}"
+        )
+    if workload.sizes and (asked != cascade.name or workload.linear):
+        more = f"cascade {asked}" if asked != cascade.name else "dense layers"
+        raise WorkloadError(f"mapping {mapping.name} is of cascade {cascade.name} alone, not of {more}")
+    parts = {rank: np.array([float(size)]) for rank, size in file.parts.items()}
+    problem = problem_of_workload(workload, cascade, parts)
+    nest = file.nest()
+    conventions = Conventions(**file.conventions.model_dump())
+    return Plan(problem, hierarchy_of(machine), nest, conventions), tiles_of(mapping, nest)
+
+
+@cache
+def _cascade(source: str) -> Cascade:
+    """A cascade, parsed once."""
+    return load_cascade(source)
+
+
+def _group(
+    plan: Plan,
+    number: int,
+    name: str,
+    tiles: Sequence[Array],
+    products: Sequence[Array],
+    parts: Sequence[Part],
+    window: Array,
+) -> Node:
+    """One group: a loop over the iterations of its shared loops."""
+    group = plan.groups[number]
+    count = products[group.iterations]
+    steps = {
+        branch.einsum: _steps(plan, number, branch.einsum, products, parts, count)
+        for branch in group.branches
+    }
+    overlaps = bool(window[0] > 1.0)
+    edges = _dependences(plan, number, steps, tiles, count) if overlaps else _chain(list(steps.values()))
+    every = [step for mine in steps.values() for step in mine]
+    edges += [Edge(START, step.name) for step in every] + [Edge(step.name, END) for step in every]
+    body = (Step(START, None, ZERO), *every, Step(END, None, ZERO))
+    return Loop(name, count, Body(f"{name}.tile", body, tuple(edges)), (Hold("window", START, END, window),))
+
+
+def _steps(
+    plan: Plan, number: int, einsum: str, products: Sequence[Array], parts: Sequence[Part], count: Array
+) -> list[Step]:
+    """An Einsum's share of one iteration: its unit, and every memory it moves words at."""
+    branch = next(b for b in plan.groups[number].branches if b.einsum == einsum)
+    busy: dict[str, Array] = {}
+    ripple = ZERO
+    for part in parts:
+        for name, value in part.busy.get(einsum, {}).items():
+            busy[name] = busy[name] + value if name in busy else value
+        ripple = ripple + part.ripple.get(einsum, ZERO)
+    moved = move_actions(plan, number, einsum, products, count)
+    found = []
+    for name, value in busy.items():
+        if name == branch.unit:
+            done = branch_actions(plan, branch, products, count) + moved.pop(f"{name}.registers", ())
+            found.append(Step(einsum, name, value / count, ripple / count, done))
+        else:
+            found.append(Step(f"{einsum}.{name}", name, value / count, actions=moved.pop(name, ())))
+    assert not moved
+    return found
+
+
+def _chain(steps: list[list[Step]]) -> list[Edge]:
+    """Einsums one after another."""
+    return [
+        Edge(source.name, target.name)
+        for before, after in pairwise(steps)
+        for source in before
+        for target in after
+    ]
+
+
+def _dependences(
+    plan: Plan, number: int, steps: dict[str, list[Step]], tiles: Sequence[Array], count: Array
+) -> list[Edge]:
+    """Each Einsum after those whose values it reads; a carried value comes from as many iterations back as a step."""
+    problem, found = plan.problem, list[Edge]()
+    sites = Sites(problem, plan.nest, number)
+    for einsum, mine in steps.items():
+        for touch in problem.shape(einsum).inputs:
+            if touch.tensor not in steps:
+                continue
+            back = _around(sites, touch.carried, tiles, count) if touch.resumes else None
+            new = not touch.older and touch.tensor != einsum
+            for source in steps[touch.tensor]:
+                for target in mine:
+                    found += [Edge(source.name, target.name)] if new else []
+                    found += [Edge(source.name, target.name, back)] if back is not None else []
+    return found
+
+
+def _around(sites: Sites, rank: str, tiles: Sequence[Array], count: Array) -> Array | None:
+    """Iterations from one step of a carried rank to the next; None where a single iteration does all its steps."""
+    loops = sites.loops(SHARED, rank, len(sites.group.shared))
+    if not loops:
+        return None
+    below = loops[-1][0] + 1
+    outer = ONE
+    for each in sites.shared_ranks:
+        rows = {row: tiles[row] for _, row, _ in sites.loops(SHARED, each, below)}
+        chain = tuple((row, False) for row in rows)
+        outer = outer * Tiles(sites.problem.sizes[each], rows).count(chain)
+    return np.maximum(np.floor(count / outer), ONE)
