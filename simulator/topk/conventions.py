@@ -58,11 +58,6 @@ class Convention:
         passed = k if self.drain == "kept" else n
         return np.ceil(passed / width) + self.filter_cycles
 
-    @property
-    def mean_overhead(self) -> float:
-        """Cycles of a round beyond n / lanes when n modulo lanes is uniform, lanes being many."""
-        return self.overhead_cycles + (0.5 if self.rounding == "up" else -0.5)
-
 
 CONVENTIONS = {
     found.name: found
