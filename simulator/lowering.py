@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from dse.errors import ConfigError, MappingError, Problem, WorkloadError, nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
     from collections.abc import Mapping as Dict
 
     from dse.arch.machine import Machine
@@ -27,6 +28,9 @@ _EXTRAS = {
     "experts": "experts",
     "requests": "requests of different lengths",
     "window": "a window of several queries",
+    "steps": "tokens generated one after another",
+    "pruning": "a pruning schedule",
+    "scores": "recorded scores",
 }
 
 
@@ -115,4 +119,14 @@ def lower(workload: Workload, machine: Machine, mapping: Mapping, accounting: st
             "does not model"
         )
     found: Lowered = lowering.lower(workload, machine, mapping, accounting)
+    return found
+
+
+def apart(mapping: Mapping, size: int) -> list[Hashable]:
+    """For each of ``size`` design points what it must share with others to be lowered together with them.
+
+    Lowerings whose trees follow the sizes of workload or machine say so with a function ``apart(size)``.
+    """
+    module = importlib.import_module(f"dse.simulator.{mapping.file.kind}")
+    found: list[Hashable] = module.apart(size) if hasattr(module, "apart") else [()] * size
     return found

@@ -60,6 +60,15 @@ class Plan:
 
     def length(self, busy: Sequence[Array], latency: Sequence[Array], points: int) -> Array:
         """Cycles until the last item is through, shape (points,)."""
+        _, end = self.times(busy, latency, points)
+        found: Array = np.zeros(points)
+        for stage, (first, after) in enumerate(self.stages):
+            if first < after:
+                found = np.maximum(found, end[first:after].max(axis=0) + latency[stage])
+        return found
+
+    def times(self, busy: Sequence[Array], latency: Sequence[Array], points: int) -> tuple[Array, Array]:
+        """Starts and ends of the operations, shape (operations, points)."""
         operations, gates = self.operations, 2 * len(self.operations)
         start, end = (np.empty((len(operations), points)) for _ in range(2))
         opened: list[Array] = [np.zeros(points)] * len(self.members)
@@ -74,11 +83,7 @@ class Plan:
                 end[number] = _leaving(op, number, start, end, busy, latency, operations)
             else:
                 start[number] = _starting(op, start, end, latency, operations, opened)
-        found: Array = np.zeros(points)
-        for stage, (first, after) in enumerate(self.stages):
-            if first < after:
-                found = np.maximum(found, end[first:after].max(axis=0) + latency[stage])
-        return found
+        return start, end
 
     def _through(self, members: tuple[int, ...], since: Array, end: Array, latency: Sequence[Array]) -> Array:
         """When all items of a group and of those before it are through."""

@@ -15,7 +15,7 @@ from dse.arch.machine import Machine, load_machine
 from dse.errors import WRONG_INPUT, ConfigError, Problem
 from dse.mappers.choose import DEFAULT, choose
 from dse.simulator.evaluate import Evaluation, evaluate
-from dse.simulator.lowering import Lowered, lower
+from dse.simulator.lowering import Lowered, apart, lower
 from dse.simulator.mapping import Mapping, load_mapping
 from dse.simulator.stack import stack, structure, take
 from dse.studies.grid import Listed
@@ -165,10 +165,11 @@ def _groups(
         chosen = choose(head.mapper, workload, machine, mapping, head.accounting, len(indices))
     by_mapping: dict[Any, list[int]] = {}
     known: dict[int, Any] = {}
+    sorts = apart(mapping, len(indices))
     for position, found in enumerate(chosen):
         if id(found) not in known:
             known[id(found)] = structure(found)
-        by_mapping.setdefault(known[id(found)], []).append(position)
+        by_mapping.setdefault((known[id(found)], sorts[position]), []).append(position)
     for positions in by_mapping.values():
         mine = tuple(chosen[position] for position in positions)
         here = (workload, machine)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Ints = npt.NDArray[np.int64]
+    Floats = npt.NDArray[np.float64]
 
 _COUNTS = ("step", "layer", "head", "query", "length", "keys", "values")
 
@@ -78,19 +79,19 @@ class HeadRows:
         return 1 + self.refetch.astype(np.int64)
 
     @property
-    def key_bytes(self) -> npt.NDArray[np.float64]:
+    def key_bytes(self) -> Floats:
         """Bytes of the keys of each row, low-order bits not included."""
-        return self.keys * (self.depth * self.bits.key / 8.0)
+        return self.keys.astype(np.float64) * (self.depth * self.bits.key / 8.0)
 
     @property
-    def lsb_bytes(self) -> npt.NDArray[np.float64]:
+    def lsb_bytes(self) -> Floats:
         """Bytes of low-order bits that each row fetches again."""
-        return self.keys * self.refetch * (self.depth * self.bits.lsb / 8.0)
+        return (self.keys * self.refetch).astype(np.float64) * (self.depth * self.bits.lsb / 8.0)
 
     @property
-    def value_bytes(self) -> npt.NDArray[np.float64]:
+    def value_bytes(self) -> Floats:
         """Bytes of the values of each row."""
-        return self.values * (self.depth * self.bits.value / 8.0)
+        return self.values.astype(np.float64) * (self.depth * self.bits.value / 8.0)
 
     @property
     def query_bytes(self) -> float:
@@ -98,9 +99,9 @@ class HeadRows:
         return self.depth * self.bits.query / 8.0
 
     @property
-    def flops(self) -> npt.NDArray[np.float64]:
+    def flops(self) -> Floats:
         """Multiply-adds x 2 of each row, those of a second pass included."""
-        return 2.0 * self.depth * (self.keys * self.passes + self.values)
+        return (2.0 * self.depth) * (self.keys * self.passes + self.values).astype(np.float64)
 
 
 def _faults(rows: HeadRows) -> list[Problem]:

@@ -84,7 +84,17 @@ class Parameters(ModelFile):
     )
     batch: PositiveCount = 1
     phase: Literal["prefill", "decode"] = "prefill"
-    scope: Literal["attention", "linear", "layer", "model"] = "attention"
+    scope: Literal["attention", "attention_stack", "linear", "layer", "model"] = Field(
+        default="attention",
+        description="attention of one layer, of every layer, ..., every layer with all it has",
+    )
+    steps: PositiveCount = Field(
+        default=1, description="tokens generated one after another, each over all before it; decode only"
+    )
+    pruning: str = Field(default="", description="pruning schedule, a shipped name or a path")
+    scores: str = Field(
+        default="", description="score trace that decides what is pruned, a shipped name or a path"
+    )
     cascade: str = Field(
         default="", description="a cascade of the same family; the mapping's own if not given"
     )
@@ -98,6 +108,8 @@ class Parameters(ModelFile):
 
 
 OWN = tuple(name for name in Parameters.model_fields if name not in ModelFile.model_fields)
+ATTENTION = ("attention", "attention_stack")
+STACKS = ("model", "attention_stack")
 FIXED = ("title", "family", "source", "assumes", "experts", "latent")
 
 
@@ -169,16 +181,20 @@ def _workload(name: str, p: Parameters, provenance: str) -> Workload:
                 path="-p queries",
             )
         )
+    if p.steps > 1 and p.phase != "decode":
+        raise WorkloadError(Problem("tokens are generated in decode: -p phase=decode", path="-p steps"))
     parts = parse_requests(p.lengths, 1 if p.phase == "decode" else None) if p.lengths else ()
     parts, window = _windowed(p, parts)
     keys = max((keys for _, keys, _ in parts), default=p.sequence)
     if p.window is not None and window is None and not parts:
         keys = min(keys, p.window)
     absorbed = p.latent is not None and p.phase == "decode"
-    linear, moe_layers = p.scope != "attention", _moe_layers(p)
+    linear, moe_layers = p.scope not in ATTENTION, _moe_layers(p)
     rows = sum(count * each for count, _, each in parts) or p.batch * queries
     hidden = {"cascade"} | ({"lengths"} if not parts else set())
     hidden |= {key for key in OWN if key.startswith("routing")} if p.experts is None else set()
+    hidden |= {key for key in ("pruning", "scores") if not getattr(p, key)}
+    hidden |= {"steps"} if p.steps == 1 else set()
     shown = {key: getattr(p, key) for key in OWN if key not in hidden} | {"queries": queries}
     return Workload(
         name=name,
@@ -194,7 +210,10 @@ def _workload(name: str, p: Parameters, provenance: str) -> Workload:
         linear=(attention_gemms(p, rows, absorbed) + (() if moe_layers else feed_forward_gemms(p, rows)))
         if linear
         else (),
-        layers=sized(p.layers if p.scope == "model" else 1),
+        layers=sized(p.layers if p.scope in STACKS else 1),
+        steps=sized(p.steps),
+        pruning=p.pruning,
+        scores=p.scores,
         provenance=provenance,
         experts=_experts(p, rows) if linear and moe_layers else None,
         requests=requests_of(parts),

@@ -140,10 +140,10 @@ def kept(share: float, tokens: int) -> int:
 def generated_rows(
     schedule: Schedule, layers: int, heads: int, depth: int, length: int, steps: int
 ) -> HeadRows:
-    """Head rows of ``steps`` tokens generated after ``length`` given ones, one query each.
+    """Head rows of ``steps`` tokens generated one after another, one query each; the first one has ``length`` keys.
 
-    Shares are of the longest sentence, ``length + steps``; the first step sees all tokens, as nothing is known of
-    their importance yet, but already fetches its share of the values.
+    Shares are of the longest sentence; the first step sees all tokens, as nothing is known of their importance yet,
+    but already fetches its share of the values.
 
     Raises
     ------
@@ -151,16 +151,16 @@ def generated_rows(
         The schedule is for other layers, or keeps more heads than there are.
     """
     _check(schedule, layers, heads)
-    longest = length + steps
+    longest = length + steps - 1
     table = []
     for step in range(steps):
-        now = length + 1 + step
+        now = length + step
         for layer in range(layers):
             room = kept(schedule.tokens[layer], longest) if step else longest
             keys = min(now, room)
             values = min(keys, kept(schedule.values, room))
             table += [(step, layer, head, 0, now, keys, values) for head in _heads(schedule, layer, heads)]
-    return _rows(schedule, np.array(table), depth, f"{schedule.name}, {length} tokens and {steps} generated")
+    return _rows(schedule, np.array(table), depth, f"{schedule.name}, {steps} tokens generated")
 
 
 def encoded_rows(
@@ -208,13 +208,12 @@ def _check(schedule: Schedule, layers: int, heads: int) -> None:
 
 def _rows(schedule: Schedule, table: npt.NDArray[np.int64], depth: int, provenance: str) -> HeadRows:
     columns = [np.ascontiguousarray(column) for column in table.T]
-    step, layer = columns[0], columns[1]
+    step, layer, head, query, length, keys, values = columns
     refetch = np.full(len(table), schedule.bits.forced)
-    for later, counts in enumerate((schedule.refetch_first, schedule.refetch_later)):
-        _take_first(refetch, (step > 0) == bool(later), layer, counts)
-    names = ("step", "layer", "head", "query", "length", "keys", "values")
-    counts = dict(zip(names, columns, strict=True))
-    return HeadRows(**counts, refetch=refetch, depth=depth, bits=schedule.bits, provenance=provenance)
+    for later, taken in enumerate((schedule.refetch_first, schedule.refetch_later)):
+        _take_first(refetch, (step > 0) == bool(later), layer, taken)
+    counts = (step, layer, head, query, length, keys, values)
+    return HeadRows(*counts, refetch, depth, schedule.bits, provenance)
 
 
 def _take_first(

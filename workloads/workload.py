@@ -47,6 +47,8 @@ class Workload:
     What a machine does not model of ``extras`` it must refuse. ``precision`` is the type of all values, empty where
     they have several. ``launches`` are those of a traced kernel; ``refusal`` says why only a machine that runs kernels
     as they are can take it.
+    ``steps`` are tokens generated one after another; ``pruning`` and ``scores`` name a pruning schedule and the score
+    trace it acts on, or are empty.
     """
 
     name: str
@@ -64,6 +66,9 @@ class Workload:
     requests: tuple[Requests, ...] = ()
     window: Array | None = None
     stored_once: bool = False
+    steps: Array = field(default_factory=lambda: np.ones(1))
+    pruning: str = ""
+    scores: str = ""
     parameters: Mapping[str, str | int | bool] = field(default_factory=dict, compare=False)
     precision: str = ""
     launches: tuple[Launch, ...] = ()
@@ -77,8 +82,15 @@ class Workload:
 
     @property
     def extras(self) -> tuple[str, ...]:
-        """What the workload has beyond alike requests that see all keys, and dense layers."""
-        found = {"experts": self.experts, "requests": self.requests or None, "window": self.window}
+        """What the workload has beyond alike requests that see all keys once, and dense layers."""
+        found: dict[str, object] = {
+            "experts": self.experts,
+            "requests": self.requests or None,
+            "window": self.window,
+            "steps": self.steps if bool((self.steps > 1).any()) else None,
+            "pruning": self.pruning or None,
+            "scores": self.scores or None,
+        }
         return tuple(name for name, value in found.items() if value is not None)
 
     @property

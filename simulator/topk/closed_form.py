@@ -4,8 +4,8 @@ Knuth ("Mathematical analysis of algorithms", 1971) gives the mean comparisons o
 C(n, m) = 2 ((n + 1) H(n) - (n + 3 - m) H(n + 1 - m) - (m + 2) H(m) + n + 3), a round on n comparing n - 1 elements;
 an element is a pivot on the way with probability 1 / (1 + its distance from the m-th), so that rounds are
 H(m) + H(n + 1 - m) - 1 in the mean. A round reads its pivot, too: elements read are C plus rounds. Rows are rounded:
-the s elements between two neighbours are left together if both neighbours are pivots before any of them, which gives the
-rounds of each size; they are counted one by one up to two rows, and what is left of a row is uniform above. For large
+s elements are left together if both of their neighbours are pivots before any of them, which gives the rounds of each
+size; they are counted one by one up to two rows, and what is left of a row is uniform above. For large
 n all this is 2 n (1 + h(k / n)) / P with h the entropy in nats, plus rounds times overhead. Not modelled: ties,
 positional pivots on ordered streams, FIFOs that overflow.
 """
@@ -67,7 +67,7 @@ def expected_cycles(engine: TopK, n: Array, k: Array) -> Array:
             f"the closed form holds for uniform pivots, not {engine.pivot} with {engine.ties} ties; "
             "use the model random_integer"
         )
-    if bool(np.any(n - 1.0 > engine.fifo_rows * engine.lanes)):
+    if bool(np.any((n - 1.0 > engine.fifo_rows * engine.lanes) & ~engine.bypasses(n, k))):
         raise ConfigError("the closed form holds where nothing overflows; use the model random_integer")
     return np.concatenate(
         [_cycles(engine, n[at : at + _CHUNK], k[at : at + _CHUNK]) for at in range(0, len(n), _CHUNK)]
