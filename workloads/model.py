@@ -168,21 +168,8 @@ def _rows(given: Mapping[str, Any]) -> int | None:
 
 
 def _workload(name: str, p: Parameters, provenance: str) -> Workload:
-    kv_heads = p.kv_heads or p.heads
-    if p.heads % kv_heads:
-        raise WorkloadError(
-            Problem(f"{p.heads} heads cannot share {kv_heads} key heads evenly", path="-p kv_heads")
-        )
-    queries = p.queries or (p.sequence if p.phase == "prefill" else 1)
-    if p.causal and queries > p.sequence:
-        raise WorkloadError(
-            Problem(
-                f"{queries} queries of {p.sequence} keys cannot be causal: some would see no key",
-                path="-p queries",
-            )
-        )
-    if p.steps > 1 and p.phase != "decode":
-        raise WorkloadError(Problem("tokens are generated in decode: -p phase=decode", path="-p steps"))
+    _check(p)
+    queries = _queries(p)
     parts = parse_requests(p.lengths, 1 if p.phase == "decode" else None) if p.lengths else ()
     parts, window = _windowed(p, parts)
     keys = max((keys for _, keys, _ in parts), default=p.sequence)
@@ -191,11 +178,7 @@ def _workload(name: str, p: Parameters, provenance: str) -> Workload:
     absorbed = p.latent is not None and p.phase == "decode"
     linear, moe_layers = p.scope not in ATTENTION, _moe_layers(p)
     rows = sum(count * each for count, _, each in parts) or p.batch * queries
-    hidden = {"cascade"} | ({"lengths"} if not parts else set())
-    hidden |= {key for key in OWN if key.startswith("routing")} if p.experts is None else set()
-    hidden |= {key for key in ("pruning", "scores") if not getattr(p, key)}
-    hidden |= {"steps"} if p.steps == 1 else set()
-    shown = {key: getattr(p, key) for key in OWN if key not in hidden} | {"queries": queries}
+    shown = {key: getattr(p, key) for key in OWN if key not in _hidden(p)} | {"queries": queries}
     return Workload(
         name=name,
         title=p.title,
@@ -222,6 +205,35 @@ def _workload(name: str, p: Parameters, provenance: str) -> Workload:
         parameters=shown | {"causal": p.causal, "precision": p.precision},
         precision=p.precision,
     )
+
+
+def _queries(p: Parameters) -> int:
+    """Query rows of a sequence."""
+    return p.queries or (p.sequence if p.phase == "prefill" else 1)
+
+
+def _check(p: Parameters) -> None:
+    kv_heads, queries = p.kv_heads or p.heads, _queries(p)
+    if p.heads % kv_heads:
+        raise WorkloadError(
+            Problem(f"{p.heads} heads cannot share {kv_heads} key heads evenly", path="-p kv_heads")
+        )
+    if p.causal and queries > p.sequence:
+        raise WorkloadError(
+            Problem(
+                f"{queries} queries of {p.sequence} keys cannot be causal: some would see no key",
+                path="-p queries",
+            )
+        )
+    if p.steps > 1 and p.phase != "decode":
+        raise WorkloadError(Problem("tokens are generated in decode: -p phase=decode", path="-p steps"))
+
+
+def _hidden(p: Parameters) -> set[str]:
+    """Parameters that say nothing of this workload."""
+    hidden = {"cascade", *(key for key in ("lengths", "pruning", "scores") if not getattr(p, key))}
+    hidden |= {key for key in OWN if key.startswith("routing")} if p.experts is None else set()
+    return hidden | ({"steps"} if p.steps == 1 else set())
 
 
 def _sizes(p: Parameters, queries: int, keys: int, absorbed: bool) -> dict[str, int]:
