@@ -8,11 +8,12 @@ memory channels, in the order in which both become ready.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dse.simulator.spatten.issue import issue_of, reorder_rows
 from dse.simulator.stream import Stage, Stream, Wait
 from dse.simulator.stream_plan import plan_of_stream
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from dse.simulator.spatten.chip import Chip
+    from dse.simulator.spatten.issue import Issue
     from dse.simulator.spatten.times import Times
     from dse.workloads.head_rows import HeadRows
 
@@ -45,53 +47,6 @@ def released_stream(name: str, times: Times, passes: Ints, members: Ints, groups
         for stage, (unit, cycles) in columns.items()
     )
     return Stream(name, stages, groups=groups)
-
-
-@dataclass(frozen=True, eq=False)
-class Issue:
-    """Items of a group: its rows, then a first pass of each row that is replayed; their order up to softmax."""
-
-    rows: int
-    first_of: dict[int, int]
-    order: Ints
-
-    @property
-    def items(self) -> int:
-        """Rows and first passes."""
-        return self.rows + len(self.first_of)
-
-
-def issue_of(chip: Chip, rows: HeadRows, times: Times, members: Ints) -> Issue:
-    """Order of first passes and replays: a replay follows as many later rows as its decision takes to be known.
-
-    No more than the key buffer holds beside it and the request queue takes.
-    """
-    replayed = [int(place) for place, row in enumerate(members) if rows.refetch[row]]
-    first_of = {place: len(members) + number for number, place in enumerate(replayed)}
-    due: list[list[int]] = [[] for _ in members]
-    behind = min(int(chip.number("softmax", "replays")), _reorder(chip, rows, members) - 1)
-    for place in replayed:
-        row = members[place]
-        wait = (times.scores[row] + _decision(chip)) / times.scores[row]
-        room = chip.resident("key_sram", int(rows.keys[row])) - 1
-        slip = min(int(np.ceil(wait)), max(room, 0), behind)
-        due[min(place + slip, len(members) - 1)].append(place)
-    order: list[int] = []
-    for place in range(len(members)):
-        order.append(first_of.get(place, place))
-        order += due[place]
-    return Issue(len(members), first_of, np.array(order))
-
-
-def _decision(chip: Chip) -> float:
-    """Cycles from the last score of a row to knowing its largest probability."""
-    return chip.number("array_qk", "latency_cycles") + chip.number("softmax", "latency_cycles")
-
-
-def _reorder(chip: Chip, rows: HeadRows, members: Ints) -> int:
-    """Rows, all as long as the longest, that find room between softmax and top-k."""
-    lines = int(np.ceil(rows.keys[members].max() / chip.width))
-    return max(1, int(chip.number("softmax", "reorder_lines")) // lines)
 
 
 def hardware_stream(
@@ -147,7 +102,7 @@ def _stages(chip: Chip, rows: HeadRows, times: Times, members: Ints, issue: Issu
             through=True,
             order=order,
         ),
-        Stage("topk", "topk", late(topk), queue=float(_reorder(chip, rows, members)), parts=parts),
+        Stage("topk", "topk", late(topk), queue=float(reorder_rows(chip, rows, members)), parts=parts),
         Stage(VALUES, "dram", late(times.value_fetch), memory),
         Stage("values", "array_pv", late(times.values), latency("array_pv", "latency_cycles"), through=True),
     )

@@ -143,14 +143,16 @@ def positions(rows: HeadRows, survivors: str) -> tuple[list[Ints], list[Ints]]:
         return list(rows.key_indices), list(rows.value_indices)
     if survivors == "first":
         return [np.arange(n) for n in rows.keys], [np.arange(k) for k in rows.values]
-    longest = int(rows.length.max())
-    order = np.random.default_rng(SEED).permutation(longest)
+    shortest = int(rows.length.min())
+    order = np.random.default_rng(SEED).permutation(int(rows.length.max()))
+    early = order[order < shortest]
     keys: dict[tuple[int, int], Ints] = {}
     values: dict[tuple[int, int, int, int], Ints] = {}
     found: tuple[list[Ints], list[Ints]] = ([], [])
     for length, n, k, layer, head in zip(*(getattr(rows, c).tolist() for c in _COLUMNS), strict=True):
         if (length, n) not in keys:
-            keys[length, n] = np.arange(n) if n == length else np.sort(order[order < length][:n])
+            among = early if n <= shortest else order[order < length]
+            keys[length, n] = np.arange(n) if n == length else np.sort(among[:n])
         alive = keys[length, n]
         if (n, k, layer, head) not in values:
             draw = np.random.default_rng((SEED, layer, head))

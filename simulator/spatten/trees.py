@@ -85,8 +85,8 @@ class Builder:
             alike[key] = (first, count + 1)
         nodes = []
         for members, count in alike.values():
-            name = f"step {self.rows.step[members[0]]} layer {self.rows.layer[members[0]]}"
-            nodes.append(Loop(f"{count} x {name}", float(count), build(name, members)))
+            name = f"layer {self.rows.layer[members[0]]} from step {self.rows.step[members[0]]}"
+            nodes.append(Loop(f"{name}, {count} times", float(count), build("rows", members)))
         return nodes[0] if len(nodes) == 1 else Seq("layers", tuple(nodes))
 
     def _key(self, members: Ints) -> Hashable:
