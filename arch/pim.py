@@ -66,6 +66,8 @@ class Pim:
     mac_j: Array
     softmax: Softmax
     queue: Array
+    ahead: bool
+    paired: bool
 
     @cached_property
     def across_keys(self) -> Array:
@@ -153,6 +155,8 @@ class ControllerFile(Spec):
 
     source: str
     queue: PositiveCount = Field(description="requests it looks at")
+    ahead: bool = Field(default=True, description="opens and closes rows ahead of barriers")
+    paired: bool = Field(default=True, description="a row and a column command may come in one cycle")
 
 
 class File(MachineFile):
@@ -215,6 +219,8 @@ class File(MachineFile):
                 _array(self.softmax.energy),
             ),
             queue=_array(self.controller.queue),
+            ahead=self.controller.ahead,
+            paired=self.controller.paired,
         )
 
 

@@ -39,7 +39,8 @@ class Rules:
     """How a channel is driven.
 
     ``sets`` of banks, bank b in set b mod ``sets``, are accessed every ``spacing`` cycles; with ``power_window``
-    their activations obey the window of four, as those of reads do. A queue is looked at ``view`` requests deep.
+    their activations obey the window of four, as those of reads do. A queue is looked at ``view`` requests deep; rows
+    are opened and closed ``ahead`` of barriers; a row and a column command may come ``paired`` in one cycle.
     ``published`` follows the controller of the public AttAcc simulator where it is laxer than the device: a refresh
     does not wait for the precharge, nor, with several sets, for rows to be restored, and takes a command for each
     pseudo channel; nothing is issued beside the precharge of one of several sets; moves at the bank that leads a set
@@ -49,6 +50,8 @@ class Rules:
     sets: int = 1
     spacing: int = 1
     view: int = 33
+    ahead: bool = True
+    paired: bool = True
     refresh: bool = True
     published: bool = False
     power_window: bool = False

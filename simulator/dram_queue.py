@@ -88,7 +88,7 @@ class Queue:
         if self.moves:
             best = self._best_move(now, limit, best)
         if self.turns:
-            best = self._best_turn(now, best)
+            best = self._best_turn(now, NEVER if self.channel.rules.ahead else limit, best)
         return best[0], best[2]
 
     def _best_hit(self, now: int, limit: int) -> tuple[int, int, int]:
@@ -126,8 +126,8 @@ class Queue:
                     found, first = sort, number
         return found, first, soonest
 
-    def _best_turn(self, now: int, best: tuple[int, int, int]) -> tuple[int, int, int]:
-        """The better of ``best`` and the oldest request whose row can be opened or closed; barriers do not matter."""
+    def _best_turn(self, now: int, limit: int, best: tuple[int, int, int]) -> tuple[int, int, int]:
+        """The better of ``best`` and the oldest request whose row can be opened or closed."""
         found, first, soonest = best
         if self.channel.row_bus > now:
             return found, first, min(soonest, self.channel.row_bus)
@@ -135,7 +135,7 @@ class Queue:
         known: dict[int, int] = {}
         for sort, numbers in self.turns.items():
             number, place = numbers[0], self.requests[sort].place
-            if place in held and number != self.head:
+            if number > limit or (place in held and number != self.head):
                 continue
             cycle = known.get(place)
             if cycle is None:

@@ -102,7 +102,8 @@ class Scheduler:
     def _beside(self, first: int, now: int) -> int:
         """A second command of the other type if it is the next best one; ``now`` if there was one, else later."""
         is_row = first in ROW_COMMANDS
-        if not is_row and not any(queue.turning for queue in self.queues):
+        alone = not is_row and not any(queue.turning for queue in self.queues)
+        if alone or not self.channel.rules.paired:
             for each in self.queues:
                 each.pass_wall()
             return now + 1

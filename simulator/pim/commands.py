@@ -243,6 +243,8 @@ def simulate(shape: Shape, published: bool, refresh: bool = True, others: Sequen
         sets=_whole(machine.bank_sets),
         spacing=_whole(machine.spacing_cycles),
         view=_whole(machine.queue),
+        ahead=machine.ahead,
+        paired=machine.paired,
         refresh=refresh,
         published=published,
     )

@@ -201,15 +201,22 @@ class Timeline:
         shape, scores, values = self.shape, self.scores, self.values
         burst = shape.machine.dram.timing.burst
         start = np.maximum(self.broadcast - burst - self._opened, 0.0)
-        ready = np.maximum(self._turnaround - scores.leave, 0.0)
-        alone = ready + self._last_moves
+        alone = self._exposed(self._turnaround, scores) + self._last_moves
         score = shape.score_moves * self.move
         alone = alone + self._late(scores, score, score * 0.0, scores.segments, score)
         # Query rows of the next head can arrive during these values; the published stream moves them afterwards.
         after = self.broadcast if self.published else 0.0
-        join = np.maximum(self.outputs + after - burst - values.leave, 0.0)
+        join = self._exposed(self.outputs + after - burst, values)
         ends = self.outputs - 1.0
         return start + self._pairs * self._pair_moves + self._odd * alone + self._joins * join + ends
+
+    def _exposed(self, moves: Array, before: Phase) -> Array:
+        """Cycles that moves between two phases cost: what outlasts the change of row, or all of it before that begins."""
+        timing, machine = self.shape.machine.dram.timing, self.shape.machine
+        if machine.ahead:
+            return np.maximum(moves - before.leave, 0.0)
+        turned = np.maximum(moves, timing.rtp_l) + timing.rp + timing.rcd
+        return np.maximum(np.where(before.leave >= self.reopen, turned, moves) - before.leave, 0.0)
 
     @cached_property
     def _turnaround(self) -> Array:
@@ -230,8 +237,8 @@ class Timeline:
         """Cycles in which the units wait for the softmax unit."""
         scores, values, busy = self.scores, self.values, self.softmax_busy
         paired = np.maximum(busy - scores.stream, 0.0) + np.maximum(busy - values.stream, 0.0)
-        ready = np.maximum(scores.leave, self._turnaround)
-        alone = np.maximum(self._turnaround + busy - ready, 0.0)
+        moved = self._exposed(self._turnaround, scores)
+        alone = self._exposed(self._turnaround + busy, scores) - moved
         waited: Array = self._pairs * paired + self._odd * alone
         return waited
 

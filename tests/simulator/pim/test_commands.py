@@ -16,7 +16,7 @@ from dse.simulator.pim.commands import requests, simulate
 from dse.simulator.pim.counts import needed
 from dse.simulator.pim.shape import Attention, Shape
 from dse.simulator.pim.timeline import Timeline
-from tests.simulator.pim.attacc import RUNS, Run, machine
+from tests.simulator.pim.attacc import RUNS, STORED, Run, machine
 
 ONE = np.ones(1)
 MACHINES = ("attacc_bank", "attacc_bg", "attacc_buffer", "duplex_pim")
@@ -26,6 +26,13 @@ MACHINES = ("attacc_bank", "attacc_bg", "attacc_buffer", "duplex_pim")
 def test_cycles_of_published_runs(run: Run) -> None:
     """Fifteen of sixteen to the cycle; the buffer die's is four cycles early."""
     assert abs(simulate(run.shape, published=True).cycles - run.cycles) <= 4
+
+
+@pytest.mark.parametrize("label", ["128-243-2-false", "129-243-2-true", "129-562-1-true", "512-84-2-true"])
+def test_stored_cycles_of_the_older_controller(label: str) -> None:
+    """Without rows opened ahead of barriers and with one command a cycle the stored cycles come out exactly."""
+    run = next(run for run in STORED if run.label == f"attacc_bank-{label}")
+    assert simulate(run.shape, published=True).cycles == run.cycles
 
 
 def test_published_stream_holds_the_commands_of_a_channel() -> None:
