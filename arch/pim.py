@@ -101,7 +101,7 @@ class Pim:
 
     def scaled_resources(self, factor: float) -> Iterator[tuple[str, Pim]]:
         """The machine with more stacks, closer accesses, or more queries for one access."""
-        yield "stacks", replace(self, stacks=self.stacks * factor)
+        yield "memory.stacks", replace(self, stacks=self.stacks * factor)
         yield "placement.spacing", replace(self, spacing_cycles=self.spacing_cycles / factor)
         yield "placement.queries", replace(self, queries=self.queries * factor)
         yield "softmax.values_per_cycle", replace(self, softmax=self._faster_softmax(factor))
@@ -128,6 +128,7 @@ class PlacementFile(Spec):
         default=1, description="query rows a unit multiplies with one column access"
     )
     spacing: SpacingFile
+    power_limited: bool = Field(default=True, description="which of the two spacings holds")
     read: JoulesPerBit | None = Field(
         default=None, description="cells to unit, without activation; the memory's stretches if left out"
     )
@@ -159,12 +160,17 @@ class ControllerFile(Spec):
     paired: bool = Field(default=True, description="a row and a column command may come in one cycle")
 
 
+class StacksFile(Spec):
+    """The memory."""
+
+    device: str = Field(description="DRAM device of each stack, a shipped name of arch/memories or a path")
+    stacks: PositiveCount
+
+
 class File(MachineFile):
     """A processing-in-memory machine file."""
 
-    memory: str = Field(description="DRAM device, a shipped name of arch/memories or a path")
-    stacks: PositiveCount
-    power_limited: bool = Field(default=True, description="which of the two spacings holds")
+    memory: StacksFile
     placement: PlacementFile
     mac: MacFile
     softmax: SoftmaxFile
@@ -173,12 +179,12 @@ class File(MachineFile):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         try:
-            dram = load_dram(self.memory)
+            dram = load_dram(self.memory.device)
         except ConfigError as error:
             raise ValueError(str(error)) from None
         if float(dram.clock_hz[0]) != self.clock:
             raise ValueError(
-                f"clock must be the command clock of {self.memory}, {dram.clock_hz[0] / 1e6:g} MHz"
+                f"clock must be the command clock of {self.memory.device}, {dram.clock_hz[0] / 1e6:g} MHz"
             )
         place = self.placement
         if float(dram.banks_each[0]) % place.units:
@@ -191,8 +197,8 @@ class File(MachineFile):
 
     def build(self, name: str) -> Pim:
         """The machine this file describes."""
-        place, dram = self.placement, load_dram(self.memory)
-        spacing = place.spacing.limited if self.power_limited else place.spacing.unlimited
+        place, dram = self.placement, load_dram(self.memory.device)
+        spacing = place.spacing.limited if place.power_limited else place.spacing.unlimited
         read, move = _stretches(dram, place.level)
         return Pim(
             name=name,
@@ -203,7 +209,7 @@ class File(MachineFile):
             clock_hz=_array(self.clock),
             notes=tuple(self.notes),
             dram=dram,
-            stacks=_array(self.stacks),
+            stacks=_array(self.memory.stacks),
             level=place.level,
             units=_array(place.units),
             head_dim=_array(place.head_dim),

@@ -36,13 +36,14 @@ class Queue:
         self.turns: Places = {}
         self.moves: Places = {}
         self.walls: deque[int] = deque()
+        self.free: list[int] | None = None
         self.done = bytearray(len(self.stream) + 1)
         self.head = self.next = self.count = 0
 
     @property
-    def empty(self) -> bool:
-        """Whether nothing is left."""
-        return not self.count and self.next == len(self.stream)
+    def length(self) -> int:
+        """Requests but for barriers."""
+        return sum(self.kinds[sort] != BARRIER for sort in self.stream)
 
     def fill(self) -> None:
         """Look at further requests as far as the view goes."""
@@ -64,6 +65,7 @@ class Queue:
 
     def _classify(self, sort: int) -> None:
         """Note which command a sort of reads or accesses needs next."""
+        self.free = None
         request, banks = self.requests[sort], self.banks[sort]
         command = self.channel.wanted(request, banks)
         self.command[sort] = command
@@ -87,7 +89,7 @@ class Queue:
         best = self._best_hit(now, limit)
         if self.moves:
             best = self._best_move(now, limit, best)
-        if self.turns:
+        if self.turning:
             best = self._best_turn(now, NEVER if self.channel.rules.ahead else limit, best)
         return best[0], best[2]
 
@@ -131,11 +133,10 @@ class Queue:
         found, first, soonest = best
         if self.channel.row_bus > now:
             return found, first, min(soonest, self.channel.row_bus)
-        held = self._held()
         known: dict[int, int] = {}
-        for sort, numbers in self.turns.items():
-            number, place = numbers[0], self.requests[sort].place
-            if number > limit or (place in held and number != self.head):
+        for sort in self._open_turns():
+            number, place = self.turns[sort][0], self.requests[sort].place
+            if number > limit:
                 continue
             cycle = known.get(place)
             if cycle is None:
@@ -146,6 +147,19 @@ class Queue:
             elif number < first:
                 found, first = sort, number
         return found, first, soonest
+
+    def _open_turns(self) -> list[int]:
+        """Sorts whose row may be opened or closed: no request in view is for the row their bank has open.
+
+        The oldest request of all is held back by none.
+        """
+        if self.free is None:
+            held = self._held()
+            self.free = [sort for sort in self.turns if self.requests[sort].place not in held]
+        head = self.stream[self.head] if self.count else -1
+        if head in self.turns and head not in self.free:
+            return [*self.free, head]
+        return self.free
 
     def _held(self) -> set[int]:
         """Places with requests in view for the row that is open."""
@@ -174,6 +188,7 @@ class Queue:
         if not numbers:
             del places[sort]
             self.hits.pop(sort, None)
+            self.free = None
         self.done[number] = 1
         self.count -= 1
         self._advance()
@@ -181,5 +196,5 @@ class Queue:
 
     @property
     def turning(self) -> bool:
-        """Whether anything in view needs a row opened or closed."""
-        return bool(self.turns)
+        """Whether anything in view may have a row opened or closed."""
+        return bool(self.turns and self._open_turns())

@@ -52,6 +52,7 @@ class Scheduler:
         self.queues = [Queue(stream, self.channel) for stream in streams]
         self.found = Schedule()
         self.pending = 0
+        self.left = sum(queue.length for queue in self.queues)
         self.due = self.channel.spans.refi if rules.refresh else NEVER
         self.alone = CLOSE if rules.published and rules.sets > 1 else -1
 
@@ -60,7 +61,7 @@ class Scheduler:
         now, queues = 1, self.queues
         for queue in queues:
             queue.fill()
-        while self.pending or not all(queue.empty for queue in queues):
+        while self.pending or self.left:
             if now >= self.due:
                 self.due += self.channel.spans.refi
                 self.pending += self.channel.refresh_commands
@@ -123,9 +124,11 @@ class Scheduler:
         if command == ACCESS:
             channel.use(request.place, now)
             queue.take(sort)
+            self.left -= 1
         elif command not in ROW_COMMANDS:
             channel.transfer(request, now)
             number = queue.take(sort)
+            self.left -= 1
             if command == READ:
                 self.found.reads[number] = now + channel.spans.cl + channel.spans.burst
         else:

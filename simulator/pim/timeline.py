@@ -211,7 +211,7 @@ class Timeline:
         return start + self._pairs * self._pair_moves + self._odd * alone + self._joins * join + ends
 
     def _exposed(self, moves: Array, before: Phase) -> Array:
-        """Cycles that moves between two phases cost: what outlasts the change of row, or all of it before that begins."""
+        """Cycles that moves between two phases cost: what outlasts the change of row, or all before that begins."""
         timing, machine = self.shape.machine.dram.timing, self.shape.machine
         if machine.ahead:
             return np.maximum(moves - before.leave, 0.0)
