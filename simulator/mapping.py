@@ -41,12 +41,14 @@ class MappingFile(spec.Spec):
 
     ``machines`` are the kinds of machine that a kind of mapping is for, its own if empty; ``numbers`` are what may be
     set for each design point, with their meanings; a number is a key of the file too, 0 where it is left out.
-    ``runs_launches`` says that the machine runs the launches of a traced kernel as they are.
+    ``runs_launches`` says that the machine runs the launches of a traced kernel as they are; ``counts`` is what its
+    physical accounting counts.
     """
 
     machines: ClassVar[tuple[str, ...]] = ()
     numbers: ClassVar[Dict[str, str]] = {}
     runs_launches: ClassVar[bool] = False
+    counts: ClassVar[str] = "window, reduction latency, ports, fill and drain, register files counted"
 
     title: str
     source: str

@@ -43,6 +43,7 @@ SCHEMAS = (
     "technology",
     "passage",
     "laws",
+    "calibration",
 )
 
 

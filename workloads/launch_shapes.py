@@ -24,6 +24,8 @@ SCORE_OPERATIONS = 4.0  # scale, subtract, maximum, sum
 ROWS_PER_READ = (
     64.0  # rows of the first operand that one read of the second serves: a warp group's instruction
 )
+MOST_SPLITS = 128  # of the public rule
+CHUNK = 8192
 EINSUMS = ("QK", "LM", "SLN", "SLD", "SLNV", "RNV")
 
 
@@ -180,12 +182,22 @@ def splits_to_fill(
     rule of FlashAttention's ``num_splits_heuristic``, BSD-3).
     """
     n, t, s = np.broadcast_arrays(array(blocks), array(tiles), array(sms))
-    most = int(np.minimum(np.minimum(np.max(t), np.max(s)), 128.0))
-    counts = np.arange(1.0, max(most, 1) + 1.0)
-    waves = n[:, None] * counts / s[:, None]
-    filled = np.where(counts <= np.minimum(t, s)[:, None], waves / np.ceil(waves), 0.0)
+    found = np.empty(n.shape)
+    for start in range(0, len(n), CHUNK):
+        here = slice(start, start + CHUNK)
+        found[here] = _fill(n[here], t[here], s[here], enough, near)
+    return found
+
+
+def _fill(blocks: Array, tiles: Array, sms: Array, enough: float, near: float) -> Array:
+    """Splits that fill, for a range of points."""
+    counts = np.arange(1.0, MOST_SPLITS + 1.0)
+    waves = blocks[:, None] * counts / sms[:, None]
+    allowed = counts <= np.minimum(tiles, sms)[:, None]
+    filled = np.where(allowed, waves / np.ceil(waves), 0.0)
     good = filled >= near * filled.max(axis=1)[:, None]
-    chosen: Array = np.where((n >= enough * s) | (t <= 4.0), 1.0, counts[np.argmax(good, axis=1)])
+    alone = (blocks >= enough * sms) | (tiles <= 4.0)
+    chosen: Array = np.where(alone, 1.0, counts[np.argmax(good, axis=1)])
     return chosen
 
 
@@ -205,7 +217,8 @@ def gemm(
 ) -> Launch:
     """Matrix product [m, k] × [k, n]: a block owns a tile of the output (or a part of its sum) and walks along k.
 
-    Partial sums of ``splits`` parts are written and added once more in FP32.
+    The grid is walked in patches, so that blocks that run together share both operands. Partial sums of ``splits``
+    parts are written and added once more in FP32.
     """
     size = VALUE_BYTES[precision]
     rows, cols, deep = array(m), array(n), array(k)
@@ -220,8 +233,8 @@ def gemm(
     blocks = (Blocks(trips, NOTHING, ONCE, down * across * parts, tile, once),)
     first, second = rows * deep * size, deep * cols * size
     tensors = {
-        "A": Traffic(first, first * across),
-        "W": Traffic(second, second * down, stride=across),
+        "A": Traffic(first, first * across, spread=0.5),
+        "W": Traffic(second, second * down, spread=0.5, far=True),
         "Z": Traffic(rows * cols * out_size, rows * cols * out_size, written=True),
     }
     flops = 2.0 * rows * cols * deep

@@ -80,13 +80,16 @@ class Blocks:
 class Traffic:
     """Bytes of one tensor over a launch: distinct ones (``unique``), and what blocks ask for in ``total``.
 
-    Blocks that share bytes are ``stride`` blocks apart in the order of the grid.
+    Of n blocks that run together, n ** ``spread`` share the same bytes (no more than there are sharers): all of them
+    where sharers follow one another in the grid, the square root where the grid is walked in patches. ``far`` says that
+    all of the tensor passes before its bytes are asked for again.
     """
 
     unique: Array
     total: Array
     written: bool = False
-    stride: Array = field(default_factory=lambda: ONCE)
+    spread: float = 1.0
+    far: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dse.simulator.lowering import Facts
 
 if TYPE_CHECKING:
     from dse.arch.gpu import Gpu
-    from dse.simulator.gpu.law import Times
+    from dse.simulator.gpu.law import LaunchTime, Times
 
 UNKNOWN = np.full(1, np.nan)
 
@@ -54,7 +54,17 @@ def facts_of(times: Times, gpu: Gpu, layers: Array) -> Facts:
         },
         window=UNKNOWN,
         block_queries=UNKNOWN,
+        more={
+            "clock_hz": times.clock_hz,
+            "thread_blocks": layers * total(part.launch.count for part in parts),
+        },
+        parts={node_name(number, part): part.launch.family for number, part in enumerate(parts)},
     )
+
+
+def node_name(number: int, part: LaunchTime) -> str:
+    """Name of a launch in the tree."""
+    return f"{number}.{part.launch.name}"
 
 
 def _held(times: Times, gpu: Gpu) -> Array:

@@ -16,13 +16,14 @@ import numpy as np
 from dse.errors import WorkloadError
 from dse.simulator.arrays import ONE
 from dse.simulator.gpu.law import launch_time
+from dse.simulator.stack import take
 from dse.workloads.launch_resources import attention_resources, gemm_resources
 from dse.workloads.launch_shapes import attention, decode, gemm, power_of_two, splits_to_fill
 from dse.workloads.launches import merged, where
 from dse.workloads.workload import VALUE_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
     from dse.arch.gpu import Gpu
     from dse.simulator.arrays import Array
@@ -134,29 +135,34 @@ def _dense(layer: Gemm, workload: Workload, gpu: Gpu, file: File) -> Launch:
     size = VALUE_BYTES[precision]
     depth, warps, stages = (np.full(1, float(v)) for v in (choice.depth, choice.warps, choice.stages))
 
-    def built(rows: Array, cols: Array, parts: Array) -> Launch:
+    def built(rows: Array, cols: Array, parts: Array, layer: Gemm = layer) -> Launch:
         resources = gemm_resources(rows, cols, depth, size, warps, stages)
         return gemm(m=layer.m, n=layer.n, k=layer.k, tile_m=rows, tile_n=cols, tile_k=depth, splits=parts,
                     precision=precision, resources=resources, name=layer.name)  # fmt: skip
 
-    candidates = [
-        tuple(np.full(1, float(value)) for value in (*tile, parts))
-        for tile, parts in itertools.product(choice.tiles, choice.splits)
-    ]
-    return built(*_fastest(candidates, [built(*c) for c in candidates], gpu))
+    candidates = np.array(
+        [(*tile, parts) for tile, parts in itertools.product(choice.tiles, choice.splits)], dtype=np.float64
+    )
+    return built(*_fastest(candidates, built, layer, gpu))
 
 
 def _fastest(
-    candidates: Sequence[tuple[Array, ...]], launches: Sequence[Launch], gpu: Gpu
-) -> tuple[Array, ...]:
-    """Parameters of the candidate with the fewest cycles at each point, the first of equals."""
-    best, found = launch_time(launches[0], gpu, gpu.calibration).cycles, candidates[0]
-    for parameters, launch in zip(candidates[1:], launches[1:], strict=True):
-        cycles = launch_time(launch, gpu, gpu.calibration).cycles
-        better = cycles < best
-        best = np.where(better, cycles, best)
-        found = tuple(np.where(better, new, old) for new, old in zip(parameters, found, strict=True))
-    return found
+    candidates: Array, built: Callable[..., Launch], layer: Gemm, gpu: Gpu
+) -> tuple[Array, Array, Array]:
+    """Parameters of the candidate with the fewest cycles at each point, the first of equals.
+
+    All candidates of all points are evaluated as one batch. Sums are split only where the tiles alone leave SMs empty.
+    """
+    size = max(len(layer.m), len(layer.n), len(layer.k), len(gpu.clock_hz))
+    points, number = np.tile(np.arange(size), len(candidates)), np.repeat(candidates, size, axis=0)
+    launch = built(*number.T, layer=take(layer, points))
+    machine = take(gpu, points)
+    cycles = launch_time(launch, machine, machine.calibration).cycles
+    parts = number[:, 2]
+    cycles = np.where((parts > 1.0) & (launch.count >= parts * machine.sms), np.inf, cycles)
+    best = np.argmin(np.broadcast_to(cycles, len(number)).reshape(len(candidates), size), axis=0)
+    rows, cols, chosen = candidates[best].T
+    return rows, cols, chosen
 
 
 def _number(mapping: Mapping[File], name: str, default: int) -> Array:

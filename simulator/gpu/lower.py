@@ -13,7 +13,7 @@ import numpy as np
 from dse.simulator.arrays import ONE, Array, total
 from dse.simulator.dispatch import Dispatch
 from dse.simulator.gpu.charges import board_charges, charges
-from dse.simulator.gpu.facts import facts_of
+from dse.simulator.gpu.facts import facts_of, node_name
 from dse.simulator.gpu.kernels import launches_of
 from dse.simulator.gpu.law import predict
 from dse.simulator.gpu.tiles import PIPES, WARP_THREADS
@@ -67,7 +67,7 @@ def _gap(part: LaunchTime, gpu: Gpu) -> Array:
 
 def _nodes(part: LaunchTime, number: int, times: Times, gpu: Gpu) -> Iterator[Node]:
     """The gap before a launch, and its thread blocks."""
-    name = f"{number}.{part.launch.name}"
+    name = node_name(number, part)
     yield Body(f"{name}.gap", (Step("gap", None, _gap(part, gpu)),))
     yield Dispatch(
         name=name,

@@ -67,6 +67,10 @@ class File(MappingFile):
     }
 
     runs_launches: ClassVar[bool] = True
+    counts: ClassVar[str] = (
+        "thread blocks listed over SMs, demands of a tile overlapped as their family does, transfers a fluid that all "
+        "SMs share, launches one after another"
+    )
 
     prefill: PrefillFile
     decode: DecodeFile

@@ -25,36 +25,37 @@ def dram_bytes(launch: Launch, gpu: Gpu, slots: Array, *, warm: bool = False) ->
     ``slots`` blocks run together. ``warm`` says that the launch before left the same data in the cache: what fits
     costs nothing then.
     """
-    touched = {name: _touched(tensor, launch.count, slots) for name, tensor in launch.tensors.items()}
-    between = ZERO
-    for part in touched.values():
-        between = between + part
-    hit = _fitting(between, gpu.l2_bytes)
+    near, far = ZERO, ZERO
+    for tensor in launch.tensors.values():
+        touched = _touched(tensor, launch.count, slots)
+        near = near + touched
+        far = far + (tensor.unique if tensor.far else touched)
     stays = _fitting(launch.unique_bytes, gpu.l2_bytes) >= 1.0 if warm else False
     found = {}
     for name, tensor in launch.tensors.items():
-        again = np.maximum(_fetches(tensor, slots) - 1.0, 0.0)
+        again = _sharers(tensor) / _together(tensor, slots) - 1.0
+        hit = _fitting(far if tensor.far else near, gpu.l2_bytes)
         moved = tensor.unique * (ONE + again * (1.0 - hit))
         found[name] = np.where(stays, 0.0, moved)
     return found
 
 
-def _together(tensor: Traffic, slots: Array) -> Array:
-    """Blocks that run at once and share the same bytes."""
-    sharers = np.where(tensor.unique > 0.0, tensor.total / np.maximum(tensor.unique, 1.0), 1.0)
-    found: Array = np.clip(np.floor(slots / tensor.stride), 1.0, np.maximum(sharers, 1.0))
+def _sharers(tensor: Traffic) -> Array:
+    """Blocks that ask for the same bytes."""
+    asked = tensor.total / np.maximum(tensor.unique, 1.0)
+    found: Array = np.where(tensor.unique > 0.0, np.maximum(asked, 1.0), 1.0)
     return found
 
 
-def _fetches(tensor: Traffic, slots: Array) -> Array:
-    """How often the same bytes are asked for by blocks that do not run at once."""
-    sharers = np.where(tensor.unique > 0.0, tensor.total / np.maximum(tensor.unique, 1.0), 1.0)
-    return np.maximum(sharers, 1.0) / _together(tensor, slots)
+def _together(tensor: Traffic, slots: Array) -> Array:
+    """Blocks that run at once and share the same bytes."""
+    found: Array = np.clip(slots**tensor.spread, 1.0, _sharers(tensor))
+    return found
 
 
 def _touched(tensor: Traffic, blocks: Array, slots: Array) -> Array:
-    """Distinct bytes of a tensor that pass before a block that shares them comes again."""
-    share = np.minimum(np.maximum(slots, tensor.stride) / np.maximum(blocks, 1.0), 1.0)
+    """Distinct bytes of a tensor that the blocks running together touch."""
+    share = np.minimum(slots / np.maximum(blocks, 1.0), 1.0)
     found: Array = np.minimum(tensor.total * share / _together(tensor, slots), tensor.unique)
     return found
 

@@ -29,6 +29,7 @@ NOT_INHERITED = ("sweep", "source")
 _NOUNS = {
     "arch": "machine",
     "arch/memories": "memory",
+    "arch/calibration": "calibration",
     "workloads": "workload",
     "workloads/cascades": "cascade",
     "workloads/models": "model",

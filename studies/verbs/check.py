@@ -28,6 +28,7 @@ _ROOMS = {shelf.kind: shelf.room for shelf in listing.SHELVES.values()} | {
     "technology": "arch/tables",
     "passage": "workloads/texts",
     "laws": "workloads/laws",
+    "calibration": "arch/calibration",
 }
 TRACE = ".parquet"
 
@@ -336,5 +337,6 @@ CHECKS: dict[str, Callable[[Path], str]] = {
     "technology": _by_schema("technology"),
     "passage": _by_schema("passage"),
     "laws": _by_schema("laws"),
+    "calibration": _by_schema("calibration"),
     "trace": _trace,
 }

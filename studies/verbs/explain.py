@@ -101,9 +101,7 @@ def window_report(group: Group) -> dict[str, Any] | None:
 def _conventions(group: Group) -> list[str]:
     paper = group.mappings[0].file.paper
     if group.accounting != "paper" or paper is None:
-        return [
-            "physical accounting: window, reduction latency, ports, fill and drain, register files counted"
-        ]
+        return [f"physical accounting: {group.mappings[0].file.counts}"]
     return list(paper.why)
 
 

@@ -27,6 +27,7 @@ SCHEMAS = {
     "technology": ("dse.simulator.technology", "TechnologyFile"),
     "passage": ("dse.workloads.passage", "Passage"),
     "laws": ("dse.workloads.synthetic", "SyntheticFile"),
+    "calibration": ("dse.arch.calibration.constants", "File"),
 }
 BY_KIND = {"machine": "dse.arch.machine", "mapping": "dse.simulator.mapping"}
 TOGETHER = {"workload": ("model", "cascade")}
