@@ -9,12 +9,14 @@ chip; power and area that its paper states are facts apart. Not modelled: leakag
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dse.arch.machine import Array, MachineFile
+from dse.arch.memories.dram import load_dram
+from dse.errors import ConfigError
 from dse.spec import Spec
 from dse.units import (
     Bytes,
@@ -32,18 +34,23 @@ from dse.units import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from dse.arch.memories.dram import Dram as Device
+
 KIND = "spatten"
 
 
 @dataclass(frozen=True, slots=True)
 class Dram:
-    """Off-chip memory: ``interleave_bytes`` lie in one channel, the next in the next."""
+    """Off-chip memory: ``interleave_bytes`` lie in one channel, the next in the next.
+
+    ``device`` gives timing, banks and rows of a channel; the bandwidth is the channels' own, whatever the device's.
+    """
 
     channels: Array
     bandwidth_byte_per_s: Array
     interleave_bytes: Array
-    latency_cycles: Array
     read_j_per_byte: Array
+    device: Device
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +174,27 @@ class DramFile(Spec):
     channels: PositiveCount
     bandwidth: BytesPerSecond = Field(description="of all channels")
     interleave: Bytes = Field(description="consecutive bytes in one channel")
-    latency: Cycles = Field(description="from a request to its data where nothing is in the way")
     read: JoulesPerBit
+    device: str = Field(description="DRAM device whose timing, banks and rows a channel has")
     source: str
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        try:
+            load_dram(self.device)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    def build(self) -> Dram:
+        """The memory this part describes."""
+        return Dram(
+            channels=_array(self.channels),
+            bandwidth_byte_per_s=_array(self.bandwidth),
+            interleave_bytes=_array(self.interleave),
+            read_j_per_byte=_array(8.0 * self.read),
+            device=load_dram(self.device),
+        )
 
 
 class SramFile(Spec):
@@ -260,7 +285,7 @@ class File(MachineFile):
 
     def build(self, name: str) -> SpAtten:
         """The machine this file describes."""
-        units, dram = self.units, self.memories.dram
+        units = self.units
         fetcher, softmax, said = units.fetcher, units.softmax, self.published
         return SpAtten(
             name=name,
@@ -270,9 +295,7 @@ class File(MachineFile):
             technology_m=_array(self.technology),
             clock_hz=_array(self.clock),
             notes=tuple(self.notes),
-            dram=Dram(
-                *map(_array, (dram.channels, dram.bandwidth, dram.interleave, dram.latency, 8.0 * dram.read))
-            ),
+            dram=self.memories.dram.build(),
             key_sram=_sram(self.memories.key_sram),
             value_sram=_sram(self.memories.value_sram),
             fetcher=Fetcher(*map(_array, (fetcher.lanes, fetcher.response_entries))),

@@ -1,23 +1,30 @@
-"""Fetching vectors that survived: lanes that wait for each other, channels that some survivors load more than others.
+"""Fetching vectors that survived: lanes that wait for each other, channels and rows that some survivors load more.
 
 Modelled: the channels that the pieces of each vector lie in, a beat of one vector a lane that leaves when all its
-lanes have their data, response FIFOs that let lanes run ahead by so many beats. Vectors of two heads whose bits do not
-fill a piece are fetched together. Not modelled: priorities between lanes, banks and rows.
+lanes have their data, response FIFOs that let lanes run ahead by so many beats; rows that the pieces open in each half
+channel, and refresh. Vectors of two heads whose bits do not fill a piece are fetched together. Not modelled: priorities
+between lanes, rows left open by other heads.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dse.simulator.dram import busy
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from dse.arch.memories.dram import Dram as Device
     from dse.simulator.spatten.chip import Chip
 
     Ints = npt.NDArray[np.int64]
+
+# HBM2 in pseudo-channel mode: a channel is two halves with accesses half as long.
+HALVES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +33,6 @@ class Layout:
 
     pieces: int
     fused: int
-
-    @property
-    def name(self) -> str:
-        """The layout in words."""
-        return f"{self.pieces} pieces for {self.fused} heads"
 
 
 def layout_of(chip: Chip, bits: int) -> Layout:
@@ -42,19 +44,32 @@ def layout_of(chip: Chip, bits: int) -> Layout:
 
 
 def fetch_cycles(chip: Chip, indices: Ints, bits: int) -> float:
-    """Cycles one head's share of fetching the vectors at these positions takes."""
+    """Cycles that one head's share of fetching the vectors at these positions takes, after the first access."""
     layout = layout_of(chip, bits)
-    loads = channel_loads(chip, indices, layout)
     channels = int(chip.number("dram", "channels"))
     each = chip.number("dram", "interleave_bytes") * channels / chip.dram_bytes_per_cycle
     ahead = max(1, int(chip.number("fetcher", "response_entries")) // layout.pieces)
-    return beats_through(loads * each, ahead) / layout.fused
+    beats = beats_through(channel_loads(chip, indices, layout) * each, ahead)
+    return max(beats, opening_cycles(chip, indices, layout)) * refreshing(chip) / layout.fused
+
+
+def latency_cycles(chip: Chip) -> float:
+    """Cycles of the first access: its row is opened, the column read, the data sent."""
+    timing = chip.machine.dram.device.timing
+    return float((timing.rcd + timing.cl + timing.burst)[0]) * _clocks(chip)
+
+
+def refreshing(chip: Chip) -> float:
+    """How much longer everything takes for refreshes, in the mean."""
+    timing = chip.machine.dram.device.timing
+    cost = timing.rtp_l + timing.rp + timing.rfc + timing.rcd
+    return float((timing.refi / (timing.refi - cost))[0])
 
 
 def channel_loads(chip: Chip, indices: Ints, layout: Layout) -> npt.NDArray[np.float64]:
     """Pieces that each beat takes from each channel, shape (beats, channels)."""
     lanes, channels = int(chip.number("fetcher", "lanes")), int(chip.number("dram", "channels"))
-    pieces = indices[:, None] * layout.pieces + np.arange(layout.pieces)
+    pieces = _pieces(indices, layout)
     beat = np.arange(len(indices))[:, None] // lanes
     beats = -(-len(indices) // lanes)
     found = np.bincount((beat * channels + pieces % channels).ravel(), minlength=beats * channels)
@@ -70,3 +85,44 @@ def beats_through(cycles: npt.NDArray[np.float64], ahead: int) -> float:
         done = max(float(free[load > 0].max(initial=0.0)), room)
         left[beat] = max(done, (left[beat - 1] if beat else 0.0) + 1.0)
     return float(left[-1])
+
+
+def opening_cycles(chip: Chip, indices: Ints, layout: Layout) -> float:
+    """Cycles the slowest half channel needs for its accesses and the rows they open, after the first access.
+
+    Consecutive bytes of a channel fill a row before the next, which lies in another bank.
+    """
+    channels = int(chip.number("dram", "channels"))
+    half = half_channel(chip.machine.dram.device)
+    columns = int(half.columns[0])
+    pieces = np.unique(_pieces(indices, layout))
+    place = pieces // channels
+    where = (pieces % channels) * HALVES + place % HALVES
+    rows = np.unique(np.stack([where, place // HALVES // columns]), axis=1)
+    accesses = np.bincount(where, minlength=channels * HALVES).astype(np.float64)
+    misses = np.bincount(rows[0], minlength=channels * HALVES).astype(np.float64)
+    banks = np.clip(misses, 1.0, half.banks_each)
+    load = busy(half, accesses - misses, misses, banks=banks)
+    timing = half.timing
+    first = timing.rcd + timing.cl + timing.burst - np.maximum(timing.burst, timing.ccd_s)
+    return float((load.cycles - first).max()) * _clocks(chip)
+
+
+def _pieces(indices: Ints, layout: Layout) -> Ints:
+    found: Ints = indices[:, None] * layout.pieces + np.arange(layout.pieces)
+    return found
+
+
+def half_channel(device: Device) -> Device:
+    """The device with channels halved: accesses half as long, rows of as many bytes."""
+    return replace(
+        device,
+        channels=device.channels * HALVES,
+        access_bytes=device.access_bytes / HALVES,
+        columns=device.columns * HALVES,
+    )
+
+
+def _clocks(chip: Chip) -> float:
+    """Cycles of the chip in one of the memory's command clock."""
+    return float((chip.machine.clock_hz / chip.machine.dram.device.clock_hz)[0])

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dse.simulator.spatten.fetch import latency_cycles
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -60,7 +62,7 @@ class _Entry:
     ) -> None:
         self.times, self.members, self.first_of = times, members, first_of
         self.decision = chip.number("array_qk", "latency_cycles") + chip.number("softmax", "latency_cycles")
-        self.memory = chip.number("dram", "latency_cycles")
+        self.memory = latency_cycles(chip)
         self.most = min(int(chip.number("softmax", "replays")), reorder_rows(chip, rows, members) - 1)
         openers = np.flatnonzero(times.opens[members])
         closers = [*(openers[1:] - 1).tolist(), len(members) - 1]

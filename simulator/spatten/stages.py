@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dse.simulator.spatten.fetch import latency_cycles
 from dse.simulator.spatten.issue import issue_of, reorder_rows
 from dse.simulator.stream import Stage, Stream, Wait
 from dse.simulator.stream_plan import plan_of_stream
@@ -80,7 +81,7 @@ def _stages(chip: Chip, rows: HeadRows, times: Times, members: Ints, issue: Issu
     if times.parts is not None:
         parts = (*(times.parts[row] for row in members), *(() for _ in first))
     order, latency = issue.order, chip.number
-    memory = latency("dram", "latency_cycles")
+    memory = latency_cycles(chip)
     topk = times.topk
     if chip.machine.topk.bypass == "immediate":
         topk = np.where(rows.values < rows.keys, topk, np.nan)
