@@ -42,7 +42,7 @@ def _word_j(plan: Plan, unit: str, memory: str, action: str) -> Array:
     if memory == REGISTERS:
         registers = plan.hierarchy.units[unit]
         return registers.register_read_j if action == "read" else registers.register_write_j
-    level = plan.hierarchy.memories[plan.hierarchy.level(memory)]
+    level = plan.hierarchy.store(memory)
     return plan.problem.value_bytes * (level.read_j_per_byte if action == "read" else level.write_j_per_byte)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dse.errors import nearest
-from dse.simulator.loop_nest.nest import REGISTERS, Group, Keep, Loop, Nest
+from dse.errors import MappingError, nearest
+from dse.simulator.loop_nest.hierarchy import operations_of
+from dse.simulator.loop_nest.nest import REGISTERS, Branch, Group, Keep, Loop, Nest
 from dse.simulator.loop_nest.sites import SHARED, Sites
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def faults(problem: Problem, hierarchy: Hierarchy, nest: Nest) -> tuple[Fault, .
                     *_values(sites),
                     *_kept(sites),
                     *_together(sites),
+                    *_in_place(sites, hierarchy),
                     *_carried(sites),
                 )
             ]
@@ -76,36 +78,38 @@ def _names(problem: Problem, hierarchy: Hierarchy, group: Group) -> Iterator[Fau
     for branch in group.branches:
         if branch.unit not in hierarchy.units:
             yield branch.einsum, f"no unit '{branch.unit}'{nearest(branch.unit, hierarchy.units)}"
-            continue
-        unit = hierarchy.units[branch.unit]
-        ranks = problem.shape(branch.einsum).ranks if branch.einsum in problem.by_name else ()
-        for node in branch.nodes:
-            if isinstance(node, Loop):
-                if node.rank not in ranks:
-                    yield (
-                        branch.einsum,
-                        f"{branch.einsum} has no rank '{node.rank}'{nearest(node.rank, ranks)}",
-                    )
-                if node.axis is not None and node.axis not in unit.axes:
-                    yield (
-                        branch.einsum,
-                        f"{unit.name} has no axis '{node.axis}'{nearest(node.axis, unit.axes)}",
-                    )
-            else:
-                yield from _stored(problem, hierarchy, group, node, branch.einsum)
+        elif branch.einsum in problem.by_name:
+            yield from _branch(problem, hierarchy, group, branch)
     for node in group.shared:
-        if isinstance(node, Loop):
-            if node.rank not in problem.sizes:
-                yield "shared", f"no rank '{node.rank}'{nearest(node.rank, problem.sizes)}"
-            if node.axis is not None:
-                yield "shared", f"loop over {node.rank} on axis {node.axis}: shared loops are in time"
-        else:
+        if isinstance(node, Keep):
             yield from _stored(problem, hierarchy, group, node, "shared")
+            continue
+        if node.rank not in problem.sizes:
+            yield "shared", f"no rank '{node.rank}'{nearest(node.rank, problem.sizes)}"
+        if node.axis is not None:
+            yield "shared", f"loop over {node.rank} on axis {node.axis}: shared loops are in time"
+
+
+def _branch(problem: Problem, hierarchy: Hierarchy, group: Group, branch: Branch) -> Iterator[Fault]:
+    """Names in one branch, and operations its unit does not have."""
+    shape, unit, at = problem.shape(branch.einsum), hierarchy.units[branch.unit], branch.einsum
+    try:
+        operations_of(at, shape.operations, unit)
+    except MappingError as error:
+        yield at, str(error)
+    for node in branch.nodes:
+        if isinstance(node, Keep):
+            yield from _stored(problem, hierarchy, group, node, at)
+            continue
+        if node.rank not in shape.ranks:
+            yield at, f"{at} has no rank '{node.rank}'{nearest(node.rank, shape.ranks)}"
+        if node.axis is not None and node.axis not in unit.axes:
+            yield at, f"{unit.name} has no axis '{node.axis}'{nearest(node.axis, unit.axes)}"
 
 
 def _stored(problem: Problem, hierarchy: Hierarchy, group: Group, node: Keep, at: str) -> Iterator[Fault]:
-    inner = hierarchy.names[1:]
-    known = [*inner, *([REGISTERS] if at != "shared" else [])]
+    pools = [level.name for level in hierarchy.registers]
+    known = [*hierarchy.names[1:], *(pools if at == "shared" else [REGISTERS])]
     if node.memory not in known:
         hint = f"{nearest(node.memory, known)}; there are {', '.join(known)}"
         yield at, f"{node.tensor} cannot be kept in '{node.memory}'{hint}"
@@ -123,6 +127,7 @@ def _stored(problem: Problem, hierarchy: Hierarchy, group: Group, node: Keep, at
 def _order(sites: Sites, hierarchy: Hierarchy) -> Iterator[str]:
     """Stores from outside inwards; memories above the array's axes, registers below them."""
     levels = {name: place for place, name in enumerate((*hierarchy.names, REGISTERS))}
+    levels |= {level.name: len(hierarchy.names) for level in hierarchy.registers}
     for branch in sites.group.branches:
         nodes = sites.group.nodes(branch.einsum)
         deepest: dict[str, int] = {}
@@ -196,6 +201,21 @@ def _late(sites: Sites, rank: str) -> set[str]:
             ):
                 found.add(name)
     return found
+
+
+def _in_place(sites: Sites, hierarchy: Hierarchy) -> Iterator[str]:
+    """What stays in the registers of a unit is used by the elements that made it: along the same axes."""
+    units = {branch.einsum: branch.unit for branch in sites.group.branches}
+    pools = {f"{name}.{REGISTERS}": name for name in hierarchy.units}
+    for node in sites.group.shared:
+        if isinstance(node, Keep) and node.memory in pools:
+            unit, ranks = pools[node.memory], sites.problem.ranks_of(node.tensor)
+            users = [name for name in sites.accessors(node.tensor) if units[name] == unit]
+            if not users:
+                yield f"{node.tensor} is kept in {node.memory}, but no Einsum on {unit} uses it"
+            if len({sites.spread(name, ranks) for name in users}) > 1:
+                some = ", ".join(users)
+                yield f"{some} spread {node.tensor} over {unit} in different ways: it cannot stay in its registers"
 
 
 def _together(sites: Sites) -> Iterator[str]:

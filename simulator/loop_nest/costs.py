@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dse.simulator.arrays import ONE, ZERO, Array
-from dse.simulator.loop_nest.nest import REGISTERS
+from dse.simulator.loop_nest.hierarchy import REGISTERS, STREAM
 from dse.simulator.loop_nest.sites import SHARED
 from dse.simulator.program import Constraint
 
@@ -24,15 +24,17 @@ if TYPE_CHECKING:
     from dse.simulator.loop_nest.links import Move
     from dse.simulator.loop_nest.plan import BranchPlan, Footprint, GroupPlan, Plan
 
-Products = "Sequence[Array]"
+TWO = np.full(1, 2.0)  # tiles in flight: one being made, one being used
 
 
 @dataclass
 class Part:
     """Costs of one branch of a group, or of its shared stores (``einsum`` empty).
 
-    ``busy`` holds cycles by Einsum and resource (compute units and memories), ``live`` bytes by memory, ``registers``
-    words of one element by unit, ``extents`` elements used by (unit, axis), ``ripple`` cycles sums travel, by Einsum.
+    ``busy`` holds cycles by Einsum and resource (compute units and memories), ``live`` bytes by memory (``staged``
+    those of one tile in flight), ``registers`` words of one element by unit, ``extents`` elements used by (unit, axis),
+    ``ripple`` cycles sums travel, by Einsum. Of registers that Einsums share, ``live`` and ``staged`` hold words of one
+    element, under the name of the store.
     """
 
     einsum: str
@@ -88,9 +90,14 @@ def finish(plan: Plan, products: Sequence[Array], window: Sequence[Array] | None
                 for name, value in spent.items():
                     busy[name] = busy[name] + value if name in busy else value
         cycles = cycles + group_cycles(mine, products[group.iterations], tiles)
-        for name, value in group_live(mine, tiles).items():
+        room = group_live(mine, tiles)
+        for name, value in room.items():
             live[name] = np.maximum(live[name], value) if name in live else value
-        found += _constraints(plan, group, mine, products)
+        found += _constraints(plan, group, mine, products) + _registers(plan, mine, room)
+        if any(name.endswith(f".{STREAM}") for name in room):
+            found.append(
+                Constraint("streams between Einsums", TWO, tiles, "tile", ("a window of two or more",))
+            )
     found += [
         Constraint(
             f"{level.name} capacity",
@@ -140,12 +147,12 @@ def _move(
             each = unit.register_read_j if action == "read" else unit.register_write_j
             found.joules = found.joules + words * each
         else:
-            level = plan.hierarchy.memories[plan.hierarchy.level(memory)]
+            level = plan.hierarchy.store(memory)
             each = level.read_j_per_byte if action == "read" else level.write_j_per_byte
             found.joules = found.joules + words * (width * each)
     for einsum, memory in dict.fromkeys((e, m) for e, m, _ in sums):
-        if memory != REGISTERS:
-            each = width / plan.hierarchy.memories[plan.hierarchy.level(memory)].byte_per_cycle
+        if memory in plan.hierarchy.names:
+            each = width / plan.hierarchy.store(memory).byte_per_cycle
             reads, writes = (
                 sums.get((einsum, memory, "read"), ZERO),
                 sums.get((einsum, memory, "write"), ZERO),
@@ -163,16 +170,15 @@ def _hold(
         words = products[footprint.terms[0]]
         for term in footprint.terms[1:]:
             words = words + products[term]
-        if footprint.memory == REGISTERS:
+        memory, width = footprint.memory, plan.problem.value_bytes
+        if memory == REGISTERS:
             unit = units[footprint.owner]
             found.registers[unit] = found.registers.get(unit, ZERO) + words
-        elif footprint.staged:
-            found.staged[footprint.memory] = (
-                found.staged.get(footprint.memory, ZERO) + words * plan.problem.value_bytes
-            )
-        else:
-            held = words * (plan.problem.value_bytes * twice)
-            found.live[footprint.memory] = found.live.get(footprint.memory, ZERO) + held
+            continue
+        room = found.staged if footprint.staged else found.live
+        if memory in plan.hierarchy.names:
+            words = words * (width if footprint.staged else width * twice)
+        room[memory] = room.get(memory, ZERO) + words
 
 
 def _work(plan: Plan, found: Part, branch: BranchPlan, products: Sequence[Array]) -> None:
@@ -235,6 +241,21 @@ def group_live(mine: Sequence[Part], window: Array) -> dict[str, Array]:
     return found
 
 
+def _registers(plan: Plan, mine: Sequence[Part], room: dict[str, Array]) -> list[Constraint]:
+    """Words of each element: what Einsums share, and the most that one of them keeps besides."""
+    found = []
+    for unit in plan.hierarchy.units.values():
+        own = [each.registers[unit.name] for each in mine if unit.name in each.registers]
+        shared = ZERO
+        for store in (REGISTERS, STREAM):
+            shared = shared + room.get(f"{unit.name}.{store}", ZERO)
+        words = shared + _largest(own) if own else shared
+        if own or any(f"{unit.name}.{store}" in room for store in (REGISTERS, STREAM)):
+            levers = (f"more units.{unit.name}.registers.entries", "smaller tiles per element")
+            found.append(Constraint(f"{unit.name} registers", words, unit.entries, "word", levers))
+    return found
+
+
 def _largest(values: Sequence[Array]) -> Array:
     found = values[0]
     for value in values[1:]:
@@ -252,10 +273,6 @@ def _constraints(
             bound = plan.hierarchy.units[unit].axes[axis]
             levers = (f"more units.{unit}.{axis}", "larger tiles per element")
             found.append(Constraint(f"{unit} {axis} for {each.einsum}", used, bound, "element", levers))
-        for unit, words in each.registers.items():
-            levers = (f"more units.{unit}.registers.entries", "smaller tiles per element")
-            bound = plan.hierarchy.units[unit].entries
-            found.append(Constraint(f"{unit} registers for {each.einsum}", words, bound, "word", levers))
     for rank, term in group.single_steps:
         lever = (f"a shared loop over {rank} with tile 1",)
         found.append(Constraint(f"recurrence over {rank}", products[term], ONE, "step", lever))

@@ -45,8 +45,8 @@ def facts_of(
             else:
                 vector[name] = vector.get(name, ZERO) + count * layers
     onchip = ZERO
-    for room in costs.live.values():
-        onchip = onchip + room
+    for name, room in costs.live.items():
+        onchip = onchip + room if name in plan.hierarchy.names else onchip
     limits = {level.name: level.byte_per_cycle * machine.clock_hz for level in plan.hierarchy.memories}
     return Facts(
         flops=flops,

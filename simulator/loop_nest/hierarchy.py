@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from dse.errors import MappingError, Problem, nearest
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from dse.arch.spatial_array import ComputeUnit, Operation, SpatialArray
     from dse.simulator.arrays import Array
 
+REGISTERS, STREAM = "registers", "stream"
 UNIT_OPERATION = {"multiply": "mac"}
 
 
@@ -44,16 +47,21 @@ class ArrayUnit:
 
 @dataclass(frozen=True)
 class Hierarchy:
-    """Memories from the outermost to the innermost, compute units by name, and the clock of all cycles."""
+    """Memories from the outermost to the innermost, compute units by name, and the clock of all cycles.
+
+    ``registers`` are those of a whole unit as a store that Einsums share: what one leaves there the next finds
+    (``array.registers``), or takes word by word while it is made (``array.stream``).
+    """
 
     name: str
     memories: tuple[Level, ...]
     units: Mapping[str, ArrayUnit]
     clock_hz: Array
+    registers: tuple[Level, ...] = ()
 
-    def level(self, name: str) -> int:
-        """Place of a memory, 0 for the outermost."""
-        return next(place for place, memory in enumerate(self.memories) if memory.name == name)
+    def store(self, name: str) -> Level:
+        """A memory, or the registers of a unit."""
+        return next(level for level in (*self.memories, *self.registers) if level.name == name)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -61,13 +69,31 @@ class Hierarchy:
         return tuple(memory.name for memory in self.memories)
 
 
-def hierarchy_of(machine: SpatialArray) -> Hierarchy:
-    """The memories and units of a spatial array."""
+def hierarchy_of(machine: SpatialArray, value_bytes: Array | None = None) -> Hierarchy:
+    """The memories and units of a spatial array, for values of ``value_bytes`` (2 if not given)."""
+    width = np.full(1, 2.0) if value_bytes is None else value_bytes
     return Hierarchy(
         name=machine.name,
         memories=tuple(_level(memory, machine.clock_hz) for memory in machine.memories.values()),
         units={name: _unit(unit) for name, unit in machine.units.items()},
         clock_hz=machine.clock_hz,
+        registers=tuple(
+            _pool(unit, store, width)
+            for unit in machine.units.values()
+            if unit.registers[0]
+            for store in (REGISTERS, STREAM)
+        ),
+    )
+
+
+def _pool(unit: ComputeUnit, store: str, width: Array) -> Level:
+    """Registers of all elements of a unit; each element reads its own, so nothing limits their bandwidth."""
+    return Level(
+        name=f"{unit.name}.{store}",
+        capacity_bytes=unit.registers * unit.elements * width,
+        byte_per_cycle=np.full(1, np.inf),
+        read_j_per_byte=unit.register_read_j / width,
+        write_j_per_byte=unit.register_write_j / width,
     )
 
 

@@ -171,13 +171,15 @@ class Links:
             span = touch.spans.get(rank)
             if span is None:
                 factors[rank] = Factor(
-                    "span", self._steps(owner, einsum, rank, ends, locked, touch), 0.0, 1.0
+                    "span", self._steps(owner, einsum, rank, ends, locked, touch), each=1.0
                 )
             elif span == PLAIN:
-                factors[rank] = Factor("span", (), 1.0)
+                factors[rank] = Factor("span", whole=1.0)
             else:
                 chain = self._steps(owner, einsum, rank, ends, (ends.outer_index, frozenset()), touch)
-                factors[rank] = Factor("span", chain if span.each else (), span.whole, span.each, span.once)
+                factors[rank] = Factor(
+                    "span", chain if span.each else (), 0, span.whole, span.each, span.once
+                )
         return self.table.add(f"{einsum} {touch.tensor} {ends.outer}>{ends.inner}", factors)
 
     def _steps(
@@ -199,19 +201,19 @@ class Links:
 
     def _elements(self, shape: Shape) -> int:
         """Term of an output's elements, with those made again."""
-        factors = {rank: Factor("span", (), 1.0) for rank in shape.output.spans}
+        factors = {rank: Factor("span", whole=1.0) for rank in shape.output.spans}
         return self.table.add(f"{shape.name} elements", factors | self._again(shape))
 
     def _again(self, shape: Shape) -> dict[str, Factor]:
         missing = [rank for rank in self.sites.shared_ranks if rank not in shape.ranks]
         below = len(self.sites.group.shared)
-        return {rank: Factor("span", self.sites.chain(shape.name, rank, below), 0.0, 1.0) for rank in missing}
+        return {rank: Factor("span", self.sites.chain(shape.name, rank, below), each=1.0) for rank in missing}
 
     def _visits(self, owner: str, shape: Shape, ends: Ends) -> int:
         """Term of how often each element is visited, over the ranks that are summed."""
         locked = (ends.outer_index, self._axes(shape.name, "reduce"))
         factors = {
-            rank: Factor("span", self._steps(owner, shape.name, rank, ends, locked, shape.output), 0.0, 1.0)
+            rank: Factor("span", self._steps(owner, shape.name, rank, ends, locked, shape.output), each=1.0)
             for rank in shape.reduced
         }
         return self.table.add(f"{shape.name} visits {ends.outer}>{ends.inner}", factors)

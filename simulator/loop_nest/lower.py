@@ -8,7 +8,6 @@ only (uneven tiles, Einsums done once) is spread evenly over them. Not modelled:
 from __future__ import annotations
 
 from functools import cache
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -85,7 +84,9 @@ def plan_of(workload: Workload, machine: SpatialArray, mapping: Mapping[File]) -
     problem = problem_of_workload(workload, cascade, parts)
     nest = file.nest()
     conventions = Conventions(**file.conventions.model_dump())
-    return Plan(problem, hierarchy_of(machine), nest, conventions), tiles_of(mapping, nest)
+    return Plan(problem, hierarchy_of(machine, problem.value_bytes), nest, conventions), tiles_of(
+        mapping, nest
+    )
 
 
 @cache
@@ -104,16 +105,20 @@ def _group(
     window: Array,
 ) -> Node:
     """One group: a loop over the iterations of its shared loops."""
-    group = plan.groups[number]
-    count = products[group.iterations]
+    count = products[plan.groups[number].iterations]
     steps = {
         branch.einsum: _steps(plan, number, branch.einsum, products, parts, count)
-        for branch in group.branches
+        for branch in plan.groups[number].branches
     }
-    overlaps = bool(window[0] > 1.0)
-    edges = _dependences(plan, number, steps, tiles, count) if overlaps else _chain(list(steps.values()))
-    every = [step for mine in steps.values() for step in mine]
-    edges += [Edge(START, step.name) for step in every] + [Edge(step.name, END) for step in every]
+    if not bool(window[0] > 1.0):
+        return Loop(name, count, Seq(f"{name}.tile", tuple(Body(key, tuple(s)) for key, s in steps.items())))
+    compute = {einsum: mine[0] for einsum, mine in steps.items()}
+    transfers = _together([step for mine in steps.values() for step in mine[1:]])
+    edges = _dependences(plan, number, compute, tiles, count)
+    now = [edge for edge in edges if not edge.carried]
+    every = [*compute.values(), *transfers]
+    edges += [Edge(START, s.name) for s in every if s.name not in {edge.target for edge in now}]
+    edges += [Edge(s.name, END) for s in every if s.name not in {edge.source for edge in now}]
     body = (Step(START, None, ZERO), *every, Step(END, None, ZERO))
     return Loop(name, count, Body(f"{name}.tile", body, tuple(edges)), (Hold("window", START, END, window),))
 
@@ -121,7 +126,7 @@ def _group(
 def _steps(
     plan: Plan, number: int, einsum: str, products: Sequence[Array], parts: Sequence[Part], count: Array
 ) -> list[Step]:
-    """An Einsum's share of one iteration: its unit, and every memory it moves words at."""
+    """An Einsum's share of one iteration: its unit first, then every memory it moves words at."""
     branch = next(b for b in plan.groups[number].branches if b.einsum == einsum)
     busy: dict[str, Array] = {}
     ripple = ZERO
@@ -130,43 +135,40 @@ def _steps(
             busy[name] = busy[name] + value if name in busy else value
         ripple = ripple + part.ripple.get(einsum, ZERO)
     moved = move_actions(plan, number, einsum, products, count)
-    found = []
+    near = tuple(action for key, done in moved.items() if key not in busy for action in done)
+    done = branch_actions(plan, branch, products, count) + near
+    found = [Step(einsum, branch.unit, busy.pop(branch.unit) / count, ripple / count, done)]
     for name, value in busy.items():
-        if name == branch.unit:
-            done = branch_actions(plan, branch, products, count) + moved.pop(f"{name}.registers", ())
-            found.append(Step(einsum, name, value / count, ripple / count, done))
-        else:
-            found.append(Step(f"{einsum}.{name}", name, value / count, actions=moved.pop(name, ())))
-    assert not moved
+        found.append(Step(f"{einsum}.{name}", name, value / count, actions=moved[name]))
     return found
 
 
-def _chain(steps: list[list[Step]]) -> list[Edge]:
-    """Einsums one after another."""
-    return [
-        Edge(source.name, target.name)
-        for before, after in pairwise(steps)
-        for source in before
-        for target in after
-    ]
+def _together(transfers: list[Step]) -> list[Step]:
+    """One step for all that a tile moves at each memory."""
+    found: dict[str, Step] = {}
+    for step in transfers:
+        name = str(step.unit)
+        other = found.get(name)
+        busy = step.busy if other is None else other.busy + step.busy
+        found[name] = Step(name, name, busy, actions=step.actions + (other.actions if other else ()))
+    return list(found.values())
 
 
 def _dependences(
-    plan: Plan, number: int, steps: dict[str, list[Step]], tiles: Sequence[Array], count: Array
+    plan: Plan, number: int, compute: dict[str, Step], tiles: Sequence[Array], count: Array
 ) -> list[Edge]:
     """Each Einsum after those whose values it reads; a carried value comes from as many iterations back as a step."""
     problem, found = plan.problem, list[Edge]()
     sites = Sites(problem, plan.nest, number)
-    for einsum, mine in steps.items():
+    for einsum in compute:
         for touch in problem.shape(einsum).inputs:
-            if touch.tensor not in steps:
+            if touch.tensor not in compute:
                 continue
             back = _around(sites, touch.carried, tiles, count) if touch.resumes else None
-            new = not touch.older and touch.tensor != einsum
-            for source in steps[touch.tensor]:
-                for target in mine:
-                    found += [Edge(source.name, target.name)] if new else []
-                    found += [Edge(source.name, target.name, back)] if back is not None else []
+            if not touch.older and touch.tensor != einsum:
+                found.append(Edge(touch.tensor, einsum))
+            if back is not None:
+                found.append(Edge(touch.tensor, einsum, back))
     return found
 
 

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, TypeAlias
 
-REGISTERS = "registers"
+from dse.simulator.loop_nest.hierarchy import REGISTERS
+
+__all__ = ["REGISTERS", "Branch", "Group", "Keep", "Loop", "LoopKey", "Nest", "NestNode"]
 
 
 @dataclass(frozen=True, slots=True)

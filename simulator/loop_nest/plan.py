@@ -17,11 +17,11 @@ import numpy as np
 from dse.errors import MappingError
 from dse.errors import Problem as Fault
 from dse.simulator.loop_nest.chains import POINT, Tiles
-from dse.simulator.loop_nest.hierarchy import operations_of
+from dse.simulator.loop_nest.hierarchy import STREAM, operations_of
 from dse.simulator.loop_nest.links import Links, Move
 from dse.simulator.loop_nest.nest import REGISTERS, Keep, Loop
 from dse.simulator.loop_nest.sites import SHARED, Sites
-from dse.simulator.loop_nest.terms import Factor, Term, TermTable, product_of
+from dse.simulator.loop_nest.terms import ONE_FACTOR, Factor, Term, TermTable, product_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -143,7 +143,7 @@ class Plan:
             sites, self.hierarchy.units, table, self.hierarchy.names[0], self.conventions.register_reads
         )
         shared = len(sites.group.shared)
-        loops = {r: Factor("span", _plain(sites, r, shared), 0.0, 1.0) for r in sites.shared_ranks}
+        loops = {r: Factor("span", _plain(sites, r, shared), each=1.0) for r in sites.shared_ranks}
         return GroupPlan(
             branches=tuple(self._branch(sites, branch.einsum, table) for branch in sites.group.branches),
             moves=tuple(links.moves()),
@@ -170,7 +170,7 @@ class Plan:
             if node.rank in shape.reduced and len(unit.axes) > 1:
                 along[node.rank] = factor
         again = _again(sites, shape)
-        runs = {r: Factor("span", _plain(sites, r, len(sites.group.shared)), 0.0, 1.0) for r in shape.ranks}
+        runs = {r: Factor("span", _plain(sites, r, len(sites.group.shared)), each=1.0) for r in shape.ranks}
         return BranchPlan(
             einsum=einsum,
             unit=branch.unit,
@@ -253,13 +253,13 @@ def _plain(sites: Sites, rank: str, below: int) -> tuple[tuple[int, bool], ...]:
 
 
 def _points(ranks: tuple[str, ...]) -> dict[str, Factor]:
-    return {rank: Factor("span", (), 1.0) for rank in ranks}
+    return {rank: Factor("span", whole=1.0) for rank in ranks}
 
 
 def _again(sites: Sites, shape: Shape) -> dict[str, Factor]:
     below = len(sites.group.shared)
     missing = [rank for rank in sites.shared_ranks if rank not in shape.ranks]
-    return {rank: Factor("span", sites.chain(shape.name, rank, below), 0.0, 1.0) for rank in missing}
+    return {rank: Factor("span", sites.chain(shape.name, rank, below), each=1.0) for rank in missing}
 
 
 def _steps(sites: Sites, einsum: str, ranks: tuple[str, ...]) -> dict[str, Factor]:
@@ -267,7 +267,7 @@ def _steps(sites: Sites, einsum: str, ranks: tuple[str, ...]) -> dict[str, Facto
     nodes = sites.group.nodes(einsum)
     axes = frozenset(str(n.axis) for n in nodes if isinstance(n, Loop) and n.axis is not None)
     return {
-        rank: Factor("span", (*sites.chain(einsum, rank, len(nodes), (0, axes)), (POINT, False)), 0.0, 1.0)
+        rank: Factor("span", (*sites.chain(einsum, rank, len(nodes), (0, axes)), (POINT, False)), each=1.0)
         for rank in ranks
     }
 
@@ -292,15 +292,29 @@ def _footprint(sites: Sites, links: Links, table: TermTable, owner: str, index: 
         shape = sites.problem.shape(owner)
         touches = [t for t in (*shape.inputs, shape.output) if t.tensor == tensor]
         touch = max(touches, key=lambda t: sum(span.extra for span in t.spans.values()))
-    factors = {
-        rank: Factor("extent", sites.chain(owner, rank, index), once=span.extra)
-        for rank, span in touch.spans.items()
-    }
+    factors = {rank: _held(sites, owner, node, rank, index, span.extra) for rank, span in touch.spans.items()}
     terms: tuple[int, ...] = (table.add(name, factors),)
     below, rank = len(sites.group.shared), touch.carried
     if owner == SHARED and rank in touch.spans and _plain(sites, rank, below) != _plain(sites, rank, index):
-        versions = {rank: Factor("extent", _plain(sites, rank, below))}
-        visit = {r: Factor("extent", _plain(sites, r, below)) for r in touch.spans if r != rank}
+        versions = {rank: _held(sites, owner, node, rank, below, 0.0)}
+        visit = {r: _held(sites, owner, node, r, below, 0.0) for r in touch.spans if r != rank}
         terms = (table.add(name, factors | versions), table.add(f"older {name}", visit))
     staged = owner == SHARED and sites.inside(tensor) and not sites.problem.carried(tensor)
-    return Footprint(owner, REGISTERS if node.memory == REGISTERS else node.memory, tensor, terms, staged)
+    return Footprint(owner, node.memory, tensor, terms, staged)
+
+
+def _held(sites: Sites, owner: str, node: Keep, rank: str, index: int, extra: float) -> Factor:
+    """What a store holds along one rank; of registers that Einsums share, what each element holds of it."""
+    if node.memory.endswith(f".{STREAM}"):
+        return ONE_FACTOR
+    unit = node.memory.removesuffix(f".{REGISTERS}")
+    users = [
+        b.einsum for b in sites.group.branches if b.unit == unit and b.einsum in sites.accessors(node.tensor)
+    ]
+    if owner == SHARED and users:
+        nodes = sites.group.nodes(users[0])
+        spatial = [i for i, n in enumerate(nodes) if isinstance(n, Loop) and n.axis and n.rank == rank]
+        if spatial:
+            chain = sites.chain(users[0], rank, spatial[-1] + 1)
+            return Factor("share", chain, len(_plain(sites, rank, index)), once=extra)
+    return Factor("extent", sites.chain(owner, rank, index), once=extra)

@@ -79,6 +79,13 @@ class Sites:
             if isinstance(node, Keep) and node.tensor == tensor
         ]
 
+    def spread(self, einsum: str, ranks: tuple[str, ...]) -> frozenset[tuple[str, str]]:
+        """Which of these ranks an Einsum runs side by side, on which axes."""
+        nodes = self.group.nodes(einsum)
+        return frozenset(
+            (n.rank, n.axis) for n in nodes if isinstance(n, Loop) and n.axis and n.rank in ranks
+        )
+
     def accessors(self, tensor: str) -> tuple[str, ...]:
         """Einsums of the group that make or read a tensor, in order."""
         shapes = (self.problem.shape(name) for name in self.group.einsums)

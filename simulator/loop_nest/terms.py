@@ -24,11 +24,13 @@ class Factor:
     """What one rank contributes.
 
     ``span``: ``whole`` × size + ``each`` × tiles below ``chain`` + ``once``; ``extent``: largest tile below ``chain`` +
-    ``once``; ``pieces``: tiles the last loop of ``chain`` makes of the largest tile above it.
+    ``once``; ``pieces``: tiles the last loop of ``chain`` makes of the largest tile above it; ``share``: what each of
+    those pieces gets of the tile below the first ``shared`` loops of the chain.
     """
 
-    kind: Literal["span", "extent", "pieces"]
+    kind: Literal["span", "extent", "pieces", "share"]
     chain: Chain = ()
+    shared: int = 0
     whole: float = 0.0
     each: float = 0.0
     once: float = 0.0
@@ -38,6 +40,9 @@ class Factor:
         if self.kind == "pieces":
             found: Array = np.ceil(tiles.extent(self.chain[:-1]) / tiles.extent(self.chain))
             return found
+        if self.kind == "share":
+            pieces = np.ceil(tiles.extent(self.chain[:-1]) / tiles.extent(self.chain))
+            return np.ceil(tiles.extent(self.chain[: self.shared]) / pieces) + self.once
         if self.kind == "extent":
             extent = tiles.extent(self.chain)
             return extent + self.once if self.once else extent
@@ -55,7 +60,7 @@ class Factor:
         return total + self.once if self.once else total
 
 
-ONE_FACTOR = Factor("span", (), 0.0, 1.0)
+ONE_FACTOR = Factor("span", each=1.0)
 
 
 @dataclass(frozen=True)

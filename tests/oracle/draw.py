@@ -49,7 +49,8 @@ def machine(random: Random) -> Hierarchy:
     abilities = [{axis: random.random() < 0.6 for axis in ("rows", "columns")} for _ in range(2)]
     axes = {"rows": one * 99, "columns": one * 99}
     unit = ArrayUnit("array", axes, abilities[0], abilities[1], one * 1e9, one, one, Anything())
-    return Hierarchy("random", levels, {"array": unit}, one)
+    pool = Level("array.registers", one * 1e9, one * np.inf, one, one)
+    return Hierarchy("random", levels, {"array": unit}, one, (pool,))
 
 
 def single(random: Random) -> Problem:
@@ -132,7 +133,13 @@ def _group(
     names = {shape.name for shape in part}
     loops += [Loop(rank) for reader, _, rank in _fed(problem) if reader in names]
     tensors = {t for shape in part for t in (*shape.operand_names, shape.name)}
-    shared = [] if alone else _with_keeps(random, loops, sorted(tensors), hierarchy.names[1:], 0.5 * wildness)
+    shared = (
+        []
+        if alone
+        else _with_keeps(
+            random, loops, sorted(tensors), (*hierarchy.names[1:], "array.registers"), 0.5 * wildness
+        )
+    )
     stored = {node.tensor for node in shared if isinstance(node, Keep)}
     for name in sorted(name for name in names - stored if problem.carried(name) and not alone):
         if random.random() < 0.6:
@@ -145,6 +152,9 @@ def _branch(
     random: Random, shape: Shape, hierarchy: Hierarchy, kept: dict[str, str], wildness: float
 ) -> Branch:
     memories = hierarchy.names
+    kept = {tensor: memory for tensor, memory in kept.items() if memory in memories} | {
+        tensor: memories[-1] for tensor, memory in kept.items() if memory not in memories
+    }
     above: list[NestNode] = [Loop(random.choice(shape.ranks)) for _ in range(random.randint(0, 3))]
     tensors = sorted({*shape.operand_names, shape.name})
     free = [t for t in tensors if memories.index(kept.get(t, memories[0])) + 1 < len(memories)]

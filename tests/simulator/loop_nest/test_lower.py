@@ -14,6 +14,7 @@ from dse.simulator.evaluate import evaluate
 from dse.simulator.loop_nest.lower import lower, plan_of
 from dse.simulator.loop_nest.mapping import File, mapping_of, written
 from dse.simulator.loop_nest.plan import Conventions
+from dse.simulator.lowering import lower as lower_any
 from dse.simulator.mapping import Mapping, load_mapping
 from dse.simulator.simulate import simulate
 from dse.workloads.load import load_workload
@@ -104,3 +105,15 @@ def test_what_cannot_be_mapped_says_why() -> None:
     mapping = searched(1, *one(1, 128, 1, 1, 128, 1, 1, 1))
     with pytest.raises(MappingError, match=r"loop QK\.m\.columns has no tile size"):
         lower(small(), machine, Mapping("x", mapping.file, {}, {}, mapping.path), "physical")
+
+
+@pytest.mark.parametrize("length", [4096, 16384])
+def test_fusemax_as_a_loop_nest_is_the_binding(length: int) -> None:
+    machine, workload = spatial("fusemax"), load_workload("bert", {"sequence": length, "batch": 64})
+    nest = evaluate(lower(workload, machine, load_mapping("fusemax_nest"), "physical").program)
+    binding = evaluate(lower_any(workload, machine, load_mapping("fusemax"), "physical").program)
+    assert nest.feasible[0] == 0
+    assert nest.cycles[0] == pytest.approx(binding.cycles[0], rel=1e-4)
+    work = {unit: nest.units[unit].busy[0] for unit in ("array_2d", "array_1d")}
+    theirs = {unit: binding.units[unit].busy[0] for unit in work}
+    assert work == pytest.approx(theirs, rel=1e-12)
