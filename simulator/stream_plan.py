@@ -15,12 +15,14 @@ import numpy as np
 from dse.errors import DseError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Hashable, Iterator, Sequence
 
     from dse.simulator.arrays import Array
     from dse.simulator.stream import Stream
 
 NONE = -1
+_MOST_PLANS = 256
+_PLANS: dict[Hashable, Plan] = {}
 
 
 class DeadlockError(DseError):
@@ -135,11 +137,39 @@ def _leaving(
 def plan_of_stream(stream: Stream, servers: tuple[int, ...], queues: tuple[float, ...]) -> Plan:
     """Plan of a stream with so many servers (units by name) and places in the queues (stages in order).
 
+    Streams of one structure, whatever their durations, share a plan.
+
     Raises
     ------
     DeadlockError
         Some operation would wait for itself.
     """
+    key = (_structure(stream), servers, queues)
+    if key not in _PLANS:
+        if len(_PLANS) >= _MOST_PLANS:
+            _PLANS.clear()
+        _PLANS[key] = _planned(stream, servers, queues)
+    return _PLANS[key]
+
+
+def _structure(stream: Stream) -> Hashable:
+    """Everything of a stream that its plan depends on."""
+    stages = tuple(
+        (
+            s.name,
+            s.unit,
+            s.through,
+            np.isnan(s.busy[0]).tobytes(),
+            None if s.order is None else s.order.tobytes(),
+        )
+        for s in stream.stages
+    )
+    waits = tuple((w.target, w.source, w.arrival, np.asarray(w.items).tobytes()) for w in stream.waits)
+    groups = None if stream.groups is None else stream.groups.tobytes()
+    return (stages, waits, groups, tuple(sorted(stream.turns.items())))
+
+
+def _planned(stream: Stream, servers: tuple[int, ...], queues: tuple[float, ...]) -> Plan:
     operations = _operations(stream, dict(zip(sorted(stream.units), servers, strict=True)), queues)
     groups = sorted({op.group for op in operations})
     numbered = {group: number for number, group in enumerate(groups)}
