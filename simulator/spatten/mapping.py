@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -11,6 +11,11 @@ from dse.simulator.mapping import MappingFile
 
 class File(MappingFile):
     """A mapping file of kind spatten."""
+
+    counts: ClassVar[str] = (
+        "pipelines with their latencies, key and value buffers, replays, straggling lanes, rows and refresh of DRAM, "
+        "queries counted"
+    )
 
     topk: Literal["closed_form", "random_integer", "trace"] = Field(
         default="closed_form", description="model of the top-k cycles: mean, drawn ranks, or recorded streams"
