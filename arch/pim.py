@@ -64,7 +64,7 @@ class Pim:
     read_j_per_bit: Array
     move_j_per_bit: Array
     mac_j: Array
-    softmax: Softmax
+    softmax: Softmax | None
     queue: Array
     ahead: bool
     paired: bool
@@ -104,10 +104,9 @@ class Pim:
         yield "memory.stacks", replace(self, stacks=self.stacks * factor)
         yield "placement.spacing", replace(self, spacing_cycles=self.spacing_cycles / factor)
         yield "placement.queries", replace(self, queries=self.queries * factor)
-        yield "softmax.values_per_cycle", replace(self, softmax=self._faster_softmax(factor))
-
-    def _faster_softmax(self, factor: float) -> Softmax:
-        return replace(self.softmax, values_per_cycle=self.softmax.values_per_cycle * factor)
+        if self.softmax is not None:
+            faster = replace(self.softmax, values_per_cycle=self.softmax.values_per_cycle * factor)
+            yield "softmax.values_per_cycle", replace(self, softmax=faster)
 
 
 class SpacingFile(Spec):
@@ -150,6 +149,11 @@ class SoftmaxFile(Spec):
     operations: PositiveCount = Field(description="operations of one value")
     energy: JoulesPerOp
 
+    def build(self) -> Softmax:
+        """The unit this section describes."""
+        numbers = (self.values_per_cycle, self.passes, self.operations, self.energy)
+        return Softmax(*(_array(number) for number in numbers))
+
 
 class ControllerFile(Spec):
     """The channel's controller."""
@@ -173,7 +177,9 @@ class File(MachineFile):
     memory: StacksFile
     placement: PlacementFile
     mac: MacFile
-    softmax: SoftmaxFile
+    softmax: SoftmaxFile | None = Field(
+        default=None, description="absent where softmax is the host's: scores leave, weights return"
+    )
     controller: ControllerFile
 
     @model_validator(mode="after")
@@ -218,12 +224,7 @@ class File(MachineFile):
             read_j_per_bit=read if place.read is None else _array(place.read),
             move_j_per_bit=move,
             mac_j=_array(self.mac.energy),
-            softmax=Softmax(
-                _array(self.softmax.values_per_cycle),
-                _array(self.softmax.passes),
-                _array(self.softmax.operations),
-                _array(self.softmax.energy),
-            ),
+            softmax=None if self.softmax is None else self.softmax.build(),
             queue=_array(self.controller.queue),
             ahead=self.controller.ahead,
             paired=self.controller.paired,

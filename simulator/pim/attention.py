@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from dse.errors import DseError
 from dse.simulator.arrays import ONE, Array, Values, as_array, total
 from dse.simulator.pim.counts import Counts, needed, published
-from dse.simulator.pim.ledger import joules_by
+from dse.simulator.pim.ledger import actions, joules_by
 from dse.simulator.pim.shape import Attention, Shape
 from dse.simulator.pim.timeline import Timeline
 
@@ -67,7 +67,8 @@ def cost(machine: Pim, work: Attention, split: Values = ONE, accounting: str = "
     cycles = Timeline(shape, published=is_paper).cycles
     seconds = cycles / machine.clock_hz
     counts = published(shape) if is_paper else needed(shape)
-    parts = joules_by(shape)
+    charged = tuple(actions(shape))
+    parts = joules_by(charged)
     reads = 1.0 if work.shared else 0.0
     kv_bytes = work.stored_bytes + reads * work.heads * work.keys * work.value_dim * work.word_bytes
     lanes = machine.dram.pseudo_channels * machine.units * machine.dram.access_bytes
@@ -81,7 +82,7 @@ def cost(machine: Pim, work: Attention, split: Values = ONE, accounting: str = "
         counts=counts,
         kv_bytes=kv_bytes,
         bank_bytes=work.heads * parts_each * accesses * lanes,
-        host_bytes=_host_bytes(work),
+        host_bytes=total(action.bytes for action in charged if action.component == "dram"),
         stored_bytes=work.stored_bytes,
         flops=work.flops,
         bandwidth_multiple=kv_bytes / seconds / pins,
@@ -104,8 +105,3 @@ def _check(work: Attention, split: Array, accounting: str) -> None:
         raise DseError("values stored as the first part of the keys cannot be deeper than those")
     if accounting not in ACCOUNTINGS:
         raise DseError(f"'{accounting}' is not one of {', '.join(ACCOUNTINGS)}")
-
-
-def _host_bytes(work: Attention) -> Array:
-    """Query rows in and results out, over the pins."""
-    return work.heads * work.queries * (work.key_dim + work.value_dim) * work.word_bytes

@@ -12,7 +12,9 @@ from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from dse.errors import DseError
+import numpy as np
+
+from dse.errors import DseError, MappingError
 from dse.simulator.dram_channel import ACCESS, BARRIER, MOVE, SIGNAL, Request, Rules
 from dse.simulator.dram_schedule import Schedule, schedule
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 Moves = list[Request]
 WALL = Request(BARRIER)
+# Accesses of a channel whose commands take a minute or so.
+MOST = 4e6
 
 
 def _whole(values: Array) -> int:
@@ -163,7 +167,7 @@ def requests(shape: Shape, published: bool) -> list[Request]:
     DseError
         More than one design point.
     """
-    if max(len(shape.waves), len(shape.score_accesses), len(shape.machine.stacks)) > 1:
+    if shape.size > 1:
         raise DseError("commands are those of one design point")
     layout = Layout(shape, published)
     stream, waves = Stream(layout, [], []), _whole(shape.waves)
@@ -228,6 +232,31 @@ def _shared_out(layout: Layout, moves: Moves, segments: int, first: int, busy: i
     else:
         cuts = [len(moves) * number // loaded for number in range(loaded + 1)]
     return [[]] * first + [moves[low:high] for low, high in pairwise(cuts)]
+
+
+def scheduled(shape: Shape, published: bool) -> Array:
+    """Cycles of a channel at every design point, every command scheduled.
+
+    Raises
+    ------
+    MappingError
+        More commands at a design point than can be scheduled in reasonable time.
+    """
+    found: dict[tuple[float, ...], float] = {}
+    cycles = []
+    for point in range(shape.size):
+        one = shape.at(point)
+        accesses = float((one.waves * (one.score_accesses + one.value_accesses))[0])
+        if accesses > MOST:
+            raise MappingError(
+                f"{accesses:,.0f} accesses of a channel are more than the {MOST:,.0f} whose commands are scheduled; "
+                "use timing=closed, the default"
+            )
+        key = tuple(float(value[0]) for value in one.columns)
+        if key not in found:
+            found[key] = float(simulate(one, published).cycles)
+        cycles.append(found[key])
+    return np.array(cycles)
 
 
 def simulate(shape: Shape, published: bool, refresh: bool = True, others: Sequence[Request] = ()) -> Schedule:

@@ -51,10 +51,9 @@ def _executed_macs(shape: Shape) -> Array:
 def _cycles_each(shape: Shape, units: Array) -> dict[tuple[str, str, str], Array]:
     """Cycles of one access of one unit among all of them; activations and multiply-adds run beside."""
     each = shape.machine.spacing_cycles / units
-    values = shape.machine.softmax.passes / shape.machine.softmax.values_per_cycle
-    channels = shape.machine.stacks * shape.machine.dram.channels
-    return {
-        ("banks", "QK", "read"): each,
-        ("banks", "AV", "read"): each,
-        ("softmax", "SM", "softmax"): values / channels,
-    }
+    found = {("banks", "QK", "read"): each, ("banks", "AV", "read"): each}
+    unit = shape.machine.softmax
+    if unit is not None:
+        channels = shape.machine.stacks * shape.machine.dram.channels
+        found["softmax", "SM", "softmax"] = unit.passes / unit.values_per_cycle / channels
+    return found

@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dse.simulator.arrays import Array, total
+from dse.simulator.pim.shape import SCORE_BYTES
 from dse.simulator.program import Action
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from dse.simulator.pim.shape import Shape
 
@@ -23,17 +24,17 @@ def actions(shape: Shape) -> Iterator[Action]:
     yield from _products(shape, "AV", "V", shape.value_accesses, shape.value_rows)
     yield _move(shape, "QK", "Q", "broadcast", shape.query_moves)
     yield _move(shape, "QK", "QK", "collect", shape.segments * shape.score_moves)
-    yield _softmax(shape)
+    yield from _softmax(shape)
     yield _move(shape, "AV", "A", "return", shape.weight_moves)
     yield _move(shape, "AV", "AV", "collect", shape.value_columns * shape.output_moves)
     yield _pins(shape, "QK", "Q", "read", shape.work.key_dim)
     yield _pins(shape, "AV", "AV", "write", shape.work.value_dim)
 
 
-def joules_by(shape: Shape) -> dict[str, Array]:
-    """Joules of all stacks: activations, bank reads, multiply-adds, movement, softmax, pins."""
+def joules_by(charged: Iterable[Action]) -> dict[str, Array]:
+    """Joules of actions: activations, bank reads, multiply-adds, movement, softmax, pins."""
     groups: dict[str, list[Array]] = {}
-    for action in actions(shape):
+    for action in charged:
         name = "activate" if action.action == "activate" else action.component
         groups.setdefault(name, []).append(action.joules)
     return {name: total(parts) for name, parts in groups.items()}
@@ -60,14 +61,23 @@ def _move(shape: Shape, einsum: str, tensor: str, action: str, moves: Array) -> 
     return Action("movement", einsum, tensor, action, count, moved, 8.0 * moved * machine.move_j_per_bit)
 
 
-def _softmax(shape: Shape) -> Action:
+def _softmax(shape: Shape) -> Iterator[Action]:
+    """The softmax unit's work, or scores and weights crossing the pins where the host has it."""
     unit, work = shape.machine.softmax, shape.work
     values = work.heads * work.queries * work.keys
-    return Action("softmax", "SM", "A", "softmax", values, joules=values * unit.operations * unit.operation_j)
+    if unit is None:
+        yield _crossed(shape, "QK", "QK", "write", values, SCORE_BYTES * values)
+        yield _crossed(shape, "AV", "A", "read", values, SCORE_BYTES * values)
+    else:
+        joules = values * unit.operations * unit.operation_j
+        yield Action("softmax", "SM", "A", "softmax", values, joules=joules)
 
 
 def _pins(shape: Shape, einsum: str, tensor: str, action: str, depth: Array) -> Action:
-    work, energy = shape.work, shape.machine.dram.energy
-    count = work.heads * work.queries
-    crossed = count * depth * work.word_bytes
+    count = shape.work.heads * shape.work.queries
+    return _crossed(shape, einsum, tensor, action, count, count * depth * shape.work.word_bytes)
+
+
+def _crossed(shape: Shape, einsum: str, tensor: str, action: str, count: Array, crossed: Array) -> Action:
+    energy = shape.machine.dram.energy
     return Action("dram", einsum, tensor, action, count, crossed, 8.0 * crossed * energy.io_j_per_bit)

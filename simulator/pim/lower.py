@@ -7,13 +7,14 @@ meets every key: a causal mask within several query rows saves nothing here.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from dse.errors import MappingError, WorkloadError
 from dse.simulator.arrays import ONE, Array, product
 from dse.simulator.lowering import Lowered
+from dse.simulator.pim.commands import scheduled
 from dse.simulator.pim.facts import facts_of
 from dse.simulator.pim.ledger import actions
 from dse.simulator.pim.shape import Attention, Shape
@@ -22,12 +23,15 @@ from dse.simulator.program import Body, Constraint, Loop, Program, Seq, Step, Un
 from dse.workloads.cascade_file import load_cascade
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from dse.arch.pim import Pim
     from dse.simulator.mapping import Mapping
     from dse.simulator.pim.mapping import File
     from dse.workloads.workload import Workload
 
 UNITS = ("banks", "movement", "softmax")
+Part: TypeAlias = tuple[str, str, Array]
 
 
 def lower(workload: Workload, machine: Pim, mapping: Mapping[File], accounting: str) -> Lowered:
@@ -41,7 +45,8 @@ def lower(workload: Workload, machine: Pim, mapping: Mapping[File], accounting: 
     shape = Shape(attention_of(workload, mapping), machine, _split(mapping))
     timeline = Timeline(shape, published=accounting == "paper")
     layers = workload.layers
-    root = Loop("layers", layers, _tree(shape, timeline))
+    commanded = mapping.file.timing == "commands"
+    root = Loop("layers", layers, _tree(shape, _commanded(timeline) if commanded else _closed(timeline)))
     capacity = Constraint(
         "capacity",
         product(shape.work.stored_bytes, layers),
@@ -88,21 +93,28 @@ def _split(mapping: Mapping[File]) -> Array:
     return np.maximum(mapping.numbers["split"], ONE)
 
 
-def _tree(shape: Shape, timeline: Timeline) -> Seq:
-    """What the units do and wait for, one after another; everything it costs is charged to the accesses."""
-    parts = (
-        ("accesses", "banks", timeline.accesses),
-        ("row changes", "banks", timeline.row_changes),
-        ("refresh", "banks", timeline.refresh),
-        ("waiting for data", "movement", timeline.movement),
-        ("waiting for softmax", "softmax", timeline.softmax),
-        ("merging parts", "movement", timeline.merge),
-    )
+def _closed(timeline: Timeline) -> Iterator[Part]:
+    """What the units do and wait for, in closed form."""
+    yield "accesses", "banks", timeline.accesses
+    yield "row changes", "banks", timeline.row_changes
+    yield "refresh", "banks", timeline.refresh
+    yield "waiting for data", "movement", timeline.movement
+    yield "waiting for softmax", "softmax", timeline.softmax
+    yield "merging parts", "movement", timeline.merge
+
+
+def _commanded(timeline: Timeline) -> Iterator[Part]:
+    """What the units do, every command of a channel scheduled; only the softmax unit's time is in closed form."""
+    yield "commands", "banks", scheduled(timeline.shape, timeline.published)
+    yield "waiting for softmax", "softmax", timeline.softmax
+    yield "merging parts", "movement", timeline.merge
+
+
+def _tree(shape: Shape, parts: Iterable[Part]) -> Seq:
+    """The parts one after another; everything it costs is charged to the first."""
     charged = tuple(actions(shape))
-    return Seq(
-        "attention",
-        tuple(
-            Body(name, (Step(name, unit, busy, actions=charged if name == "accesses" else ()),))
-            for name, unit, busy in parts
-        ),
-    )
+    bodies = []
+    for name, unit, busy in parts:
+        bodies.append(Body(name, (Step(name, unit, busy, actions=charged),)))
+        charged = ()
+    return Seq("attention", tuple(bodies))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -21,6 +21,9 @@ class File(MappingFile):
     }
 
     families: list[str] = Field(description="families of cascades it runs")
+    timing: Literal["closed", "commands"] = Field(
+        default="closed", description="closed form, or every command of a channel scheduled"
+    )
     split: PositiveCount | None = Field(
         default=None, description="channels one head is cut over along its keys"
     )

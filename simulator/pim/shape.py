@@ -87,6 +87,25 @@ class Shape:
     machine: Pim
     split: Array
 
+    @property
+    def columns(self) -> tuple[Array, ...]:
+        """Everything that varies from design point to design point."""
+        work = self.work
+        sizes = (work.heads, work.keys, work.queries, work.key_dim, work.value_dim, work.word_bytes)
+        return (*sizes, self.split)
+
+    @property
+    def size(self) -> int:
+        """Design points."""
+        return max(len(column) for column in self.columns)
+
+    def at(self, point: int) -> Shape:
+        """The shape of one design point."""
+        own = [column if len(column) == 1 else column[point : point + 1] for column in self.columns]
+        heads, keys, queries, key_dim, value_dim, word_bytes, split = own
+        work = Attention(heads, keys, queries, key_dim, value_dim, word_bytes, self.work.shared)
+        return Shape(work, self.machine, split)
+
     @cached_property
     def parts(self) -> Array:
         """Heads, or parts of heads, of one stack."""

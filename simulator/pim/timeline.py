@@ -228,7 +228,7 @@ class Timeline:
     def softmax_busy(self) -> Array:
         """Cycles the softmax unit works on one head; the published stream gives it none."""
         unit, shape = self.shape.machine.softmax, self.shape
-        if self.published:
+        if self.published or unit is None:
             return shape.keys * 0.0
         return unit.passes * ceil_div(shape.keys * shape.work.queries, unit.values_per_cycle)
 

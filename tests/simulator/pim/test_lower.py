@@ -26,7 +26,9 @@ DECODE: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", ["attacc_bank", "attacc_bg", "attacc_buffer", "bank_pim", "duplex_pim"])
+@pytest.mark.parametrize(
+    "name", ["attacc_bank", "attacc_bg", "attacc_buffer", "bank_pim", "duplex_pim", "hbm_pim"]
+)
 @pytest.mark.parametrize("accounting", ["physical", "paper"])
 def test_tree_is_the_closed_form(name: str, accounting: str) -> None:
     lowered, found = point(name, accounting, changes={"stacks": "1"}, **DECODE)
@@ -41,7 +43,7 @@ def test_tree_is_the_closed_form(name: str, accounting: str) -> None:
 
 
 def _limit(name: str) -> str:
-    return "false" if name in ("bank_pim", "duplex_pim") else "true"
+    return "false" if name in ("bank_pim", "duplex_pim", "hbm_pim") else "true"
 
 
 def test_what_the_stacks_cannot_hold_is_infeasible() -> None:
@@ -81,3 +83,25 @@ def test_splitting_is_a_number_of_the_mapping() -> None:
         for choices in ({}, {"split": "16"})
     ]
     assert cycles[0] > 8.0 * cycles[1]
+
+
+def test_commands_can_be_scheduled_instead() -> None:
+    few = {**DECODE, "sequence": "512", "heads": "16", "kv_heads": "16"}
+    found = load_machine("attacc_bank", {"stacks": "1"})
+    cycles = {}
+    for timing in ("closed", "commands"):
+        mapping = load_mapping("pim_heads", {"timing": timing})
+        program = lower(load_workload("attention", few), found, mapping, "paper").program
+        cycles[timing] = evaluate(program).cycles[0]
+    assert cycles["commands"] == 930
+    assert cycles["closed"] == pytest.approx(930, rel=0.01)
+    long = load_workload("attention", {**few, "sequence": "1M", "heads": "4096", "kv_heads": "4096"})
+    mapping = load_mapping("pim_heads", {"timing": "commands"})
+    with pytest.raises(MappingError, match="timing=closed"):
+        lower(long, found, mapping, "physical")
+
+
+def test_softmax_of_the_host_crosses_the_pins() -> None:
+    found = cost(machine("hbm_pim", "false"), Attention.of(16, 1024, 128))
+    assert found.host_bytes[0] == 16 * (2 * 128 * 2 + 2 * 1024 * 2)
+    assert "softmax" not in found.parts
