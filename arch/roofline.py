@@ -8,12 +8,14 @@ over, and energies of the caches between them. Not modelled: launch overheads, c
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 
 from dse.arch.machine import Array, MachineFile
+from dse.arch.memories.dram import load_dram
+from dse.arch.memories.stream import lock_step_share, pins_share
 from dse.spec import Spec
 from dse.units import (
     Bytes,
@@ -41,6 +43,16 @@ class MemoryFile(Spec):
     access: JoulesPerBit = Field(description="energy of a bit read or written")
     row: Bytes = Field(description="bytes of an opened row")
     activate: Joules = Field(description="energy to open and close a row; 0 where access includes it")
+    source: str
+
+
+class StreamFile(Spec):
+    """Share of the memory's bandwidth that DRAM timing leaves a long stream."""
+
+    timing: str = Field(description="DRAM device, a shipped name of arch/memories or a path")
+    stacks: PositiveCount
+    by: Literal["pins", "lock_step"]
+    refresh: Seconds = Field(description="time of a refresh of all banks")
     source: str
 
 
@@ -72,6 +84,7 @@ class File(MachineFile):
     memory: MemoryFile
     sustained_compute: Share = 1.0
     sustained_memory: Share = 1.0
+    stream: StreamFile | None = Field(default=None, description="in place of sustained_memory")
     passes: dict[str, PassFile] = Field(default_factory=dict, description="activation, normalisation")
     cores: CoresFile | None = None
 
@@ -98,10 +111,23 @@ class File(MachineFile):
             activate_j=_one(self.memory.activate),
             mac_j=_one(self.mac),
             sustained_compute=_one(self.sustained_compute),
-            sustained_memory=_one(self.sustained_memory),
+            sustained_memory=self._sustained_memory(),
             passes={key: (_one(p.latency), _one(p.share)) for key, p in self.passes.items()},
             cores=cores,
         )
+
+    def _sustained_memory(self) -> Array:
+        """Share of the bandwidth sustained: as given, or as DRAM timing leaves it of the stacks' own peak."""
+        if self.stream is None:
+            return _one(self.sustained_memory)
+        dram = load_dram(self.stream.timing)
+        if self.stream.by == "pins":
+            peak = dram.byte_per_s * self.stream.stacks / self.memory.bandwidth
+            return pins_share(dram, self.stream.refresh) * peak
+        # Lock-step bandwidths are stated as multiples of the pins' that the organisation reaches exactly.
+        multiple = np.round(self.memory.bandwidth / (dram.byte_per_s * self.stream.stacks))
+        peak = multiple * dram.byte_per_s * self.stream.stacks / self.memory.bandwidth
+        return lock_step_share(dram, self.stream.refresh) * peak
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 
 TABLE = ROOT / "studies/duplex/llmsimulator_steps.csv"
 MODELS = {"mixtral": "mixtral_8x7b", "glam": "glam_143b", "opt66b": "opt_66b"}
-SYSTEMS = {"GPU": "duplex_gpu", "GPU+LOGIC": "duplex", "GPU+PIM": "duplex_bank"}
+SYSTEMS = {
+    ("GPU", "off"): "duplex_gpu",
+    ("GPU+LOGIC", "off"): "duplex",
+    ("GPU+LOGIC", "on"): "duplex_coprocessing",
+    ("GPU+PIM", "off"): "duplex_bank",
+}
 # The table holds means over steps in which the keys grow, 3.5 beyond the prompt in the mean.
 GROWN = 3
 # Steps whose routings the table averages.
@@ -42,7 +47,7 @@ class Run:
     def seconds(self, column: str) -> float:
         return float(self.row[f"{column}_ns"]) * 1e-9
 
-    def request(self, routing: Path | None = None, accounting: str = "paper", **options: str) -> Request:
+    def request(self, routing: Path | None = None, accounting: str = "paper") -> Request:
         """The design point of the row, its experts chosen by a recording."""
         devices, alone = self.row["num_device"], self.row["processor"] == "GPU"
         names = ["devices.xpu.count"] if alone else ["devices.xpu.count", "devices.pim.count"]
@@ -54,12 +59,11 @@ class Run:
             **({} if routing is None else {"routing": str(routing)}),
         }
         return Request(
-            SYSTEMS[self.row["processor"]],
+            SYSTEMS[self.row["processor"], self.row["parallel_exec"]] + ("" if self.ideal else "_timed"),
             MODELS[self.row["model"]],
             tuple(given.items()),
             tuple((name, devices) for name in names),
             accounting,
-            options=tuple(({"coprocessing": self.row["parallel_exec"]} | options).items()),
         )
 
     def record_routing(self, folder: Path) -> Path | None:

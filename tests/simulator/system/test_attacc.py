@@ -35,17 +35,9 @@ def request(row: dict[str, str], accounting: str = "paper") -> Request:
         "devices.pim.machine": f"attacc_{row['pim']}",
         "devices.pim.set.power_limited": TRUE[row["powerlimit"]],
     }
-    options = {
-        "overlap": "heads" if row["pipeopt"] == "True" else "none",
-        "feed_forward": "split" if row["ffopt"] == "True" else "xpu",
-    }
+    serial = "_serial" if row["pipeopt"] == "False" else ""
     return Request(
-        f"dgx_attacc{suffix}",
-        "gpt3_175b",
-        tuple(given.items()),
-        tuple(changes.items()),
-        accounting,
-        options=tuple(options.items()),
+        f"dgx_attacc{suffix}{serial}", "gpt3_175b", tuple(given.items()), tuple(changes.items()), accounting
     )
 
 
@@ -132,8 +124,6 @@ def test_cutting_heads_helps_where_few_of_them_idle_channels() -> None:
     given = {"sequence": "8K", "batch": 1, "phase": "decode"}
     seconds = {}
     for cut in ("whole", "cut"):
-        asked = Request(
-            "dgx_attacc", "llama3_70b", tuple(given.items()), options=(("heads", cut), ("overlap", "none"))
-        )
+        asked = Request("dgx_attacc_serial", "llama3_70b", tuple(given.items()), options=(("heads", cut),))
         seconds[cut] = float(evaluate_one(asked, RESOLVER).evaluation.seconds[0])
     assert seconds["cut"] < 0.5 * seconds["whole"]
