@@ -2,7 +2,8 @@
 
 Modelled: Poisson arrivals, prompts and outputs of fixed or uniform length, first come first served, a batch limited by
 memory (whole outputs are reserved) and by a number, prefill before or beside decode. A decode step of requests with
-different numbers of keys takes the time of as many with their mean; between lengths of a grid times are interpolated.
+different numbers of keys takes the time of as many with their mean; between lengths of a grid times are interpolated,
+those of mixed steps are of the next length up.
 Not modelled: preemption, prefix caches, several replicas, transfers of keys between machines.
 """
 
@@ -103,6 +104,7 @@ class StepTimes:
         self.steps = steps
         least, most = scenario.prompt[0] + 1, scenario.prompt[1] + scenario.tokens[1]
         self.grid = np.unique(np.linspace(least, most, _GRID).round())
+        self.prompts = np.unique(np.linspace(*scenario.prompt, _GRID).round())
         self._decode: dict[int, Array] = {}
         self._prefill: dict[int, float] = {}
         self._mixed: dict[tuple[int, int, int], float] = {}
@@ -115,18 +117,25 @@ class StepTimes:
         return float(np.interp(keys, self.grid, self._decode[batch]))
 
     def prefill(self, prompt: int) -> float:
-        """Seconds of the prefill of one prompt."""
-        if prompt not in self._prefill:
-            self._prefill[prompt] = float(self.steps.prefill(prompt).seconds[0])
-        return self._prefill[prompt]
+        """Seconds of the prefill of one prompt, between prompts of a grid."""
+        above = int(np.searchsorted(self.prompts, prompt))
+        near = [int(each) for each in self.prompts[max(above - 1, 0) : above + 1]]
+        for each in near:
+            if each not in self._prefill:
+                self._prefill[each] = float(self.steps.prefill(each).seconds[0])
+        return float(np.interp(prompt, near, [self._prefill[each] for each in near]))
 
     def mixed(self, batch: int, keys: float, prompt: int) -> float:
-        """Seconds of a decode step with the prefill of a prompt beside it, keys rounded up to the grid."""
-        near = int(self.grid[min(int(np.searchsorted(self.grid, keys)), len(self.grid) - 1)])
-        key = (batch, near, prompt)
+        """Seconds of a decode step with the prefill of a prompt beside it, both rounded up to the grid."""
+        key = (batch, _up(self.grid, keys), _up(self.prompts, prompt))
         if key not in self._mixed:
             self._mixed[key] = float(self.steps.mixed(*key).seconds[0])
         return self._mixed[key]
+
+
+def _up(grid: Array, length: float) -> int:
+    """The first length of a grid that is not shorter."""
+    return int(grid[min(int(np.searchsorted(grid, length)), len(grid) - 1)])
 
 
 def token_room(steps: Steps, scenario: Scenario) -> float:
