@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.mark.parametrize(("name", "judged"), [("duplex", 187), ("attacc", 158)])
+@pytest.mark.parametrize(("name", "judged"), [("duplex", 187), ("attacc", 174)])
 def test_every_claim_holds(name: str, judged: int, tmp_path: Path) -> None:
     found = study.load(name)
     files = {"study": found.name}
@@ -24,4 +24,4 @@ def test_every_claim_holds(name: str, judged: int, tmp_path: Path) -> None:
     scores = score(found.file, found.claims, measured)
     assert [each for each in scores if each.ok is False] == []
     assert sum(each.ok is True for each in scores) == judged
-    assert all("not reproducible" in each.claim.note for each in scores if each.ok is None)
+    assert all(each.claim.note for each in scores if each.ok is None)
