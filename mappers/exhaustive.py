@@ -48,18 +48,39 @@ def choose(
     space = load_space(mapping.name)
     owner, block = _candidates(space, workload, machine, size)
     many_workloads, many_machines = take(workload, owner), take(machine, owner)
-    best: list[tuple[float, float, Mapping] | None] = [None] * size
-    for option in _combinations(space.mapping):
+    best = _Best(size)
+    options = _combinations(space.mapping)
+    for number, option in enumerate(options):
         cycles, joules = _cost(many_workloads, many_machines, option.with_numbers(block=block), accounting)
-        for point in range(size):
-            mine = np.flatnonzero(owner == point)
-            order = np.lexsort((joules[mine], cycles[mine]))
-            first = mine[order[0]]
-            cost = (float(cycles[first]), float(joules[first]))
-            held = best[point]
-            if np.isfinite(cost[0]) and (held is None or cost < held[:2]):
-                best[point] = (*cost, option.with_numbers(block=block[first : first + 1]))
-    return [mapping if held is None else held[2] for held in best]
+        best.offer(number, owner, block, cycles, joules)
+    chosen = zip(best.option, best.block, strict=True)
+    return [mapping if o < 0 else options[o].with_numbers(block=np.array([b])) for o, b in chosen]
+
+
+class _Best:
+    """The best candidate of each point so far; of equals the first offered."""
+
+    def __init__(self, size: int) -> None:
+        self.cycles, self.joules = np.full(size, np.inf), np.full(size, np.inf)
+        self.option, self.block = np.full(size, -1, dtype=np.int64), np.zeros(size)
+
+    def offer(self, option: int, owner: NDArray[np.intp], block: Array, cycles: Array, joules: Array) -> None:
+        """Candidates of one option, those of a point together; NaN is infeasible, unknown joules count as most."""
+        starts = np.flatnonzero(np.diff(owner, prepend=-1))
+        cost = np.where(np.isnan(cycles), np.inf, cycles)
+        least = np.minimum.reduceat(cost, starts)
+        energy = np.where(
+            cost == least[owner], np.where(np.isnan(joules), np.finfo(float).max, joules), np.inf
+        )
+        lowest = np.minimum.reduceat(energy, starts)
+        places = np.where(energy == lowest[owner], np.arange(len(owner)), len(owner))
+        first = np.minimum.reduceat(places, starts)
+        better = (least < self.cycles) | (
+            np.isfinite(least) & (least == self.cycles) & (lowest < self.joules)
+        )
+        self.cycles, self.joules = np.where(better, least, self.cycles), np.where(better, lowest, self.joules)
+        self.option = np.where(better, option, self.option)
+        self.block = np.where(better, block[first], self.block)
 
 
 @cache

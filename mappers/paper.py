@@ -20,9 +20,8 @@ def choose(
     """One mapping for each design point."""
     if not workload.sizes or mapping.points is None:
         return [mapping] * size
-    found: list[Mapping] = []
-    for point in range(size):
-        at = take(workload, [point]), take(machine, [point])
-        given = published(*at, mapping)
-        found += [given] if given is not None else search(*at, mapping, accounting, 1)
-    return found
+    given = published(workload, machine, mapping, size)
+    left = [point for point, one in enumerate(given) if one is None]
+    rest = take(workload, left), take(machine, left)
+    searched = dict(zip(left, search(*rest, mapping, accounting, len(left)) if left else (), strict=True))
+    return [searched[point] if one is None else one for point, one in enumerate(given)]

@@ -19,20 +19,25 @@ _KEYS = ("rows", "queries", "keys", "score_depth", "value_depth")
 _KEPT = {"queries_kept": "queries", "keys_kept": "keys", "values_kept": "values", "outputs_kept": "outputs"}
 
 
-def published(workload: Workload, machine: SpatialArray, mapping: Mapping) -> Mapping | None:
-    """The mapping published for one design point, if its table lists that problem."""
+def published(workload: Workload, machine: SpatialArray, mapping: Mapping, size: int) -> list[Mapping | None]:
+    """The mapping published for each design point, None where its table does not list that problem."""
     if mapping.points is None or not workload.sizes:
-        return None
+        return [None] * size
     sizes = workload.sizes
-    wanted = (
-        machine.units["array_2d"].axes["rows"][0],
-        sizes["p"][0] * sizes["g"][0],
-        *(sizes[rank][0] for rank in "mef"),
+    wanted = np.broadcast_arrays(
+        machine.units["array_2d"].axes["rows"],
+        sizes["p"] * sizes["g"],
+        *(sizes[rank] for rank in "mef"),
+        np.zeros(size),
     )
+    known: dict[tuple[float, ...], dict[str, str]] = {}
     for row in rows(mapping.points):
-        if tuple(float(row[key]) for key in _KEYS) == wanted:
-            return mapping_of(row, mapping)
-    return None
+        known.setdefault(tuple(float(row[key]) for key in _KEYS), row)
+    found: dict[tuple[float, ...], Mapping | None] = {}
+    for problem in zip(*(column.tolist() for column in wanted[:-1]), strict=True):
+        if problem not in found:
+            found[problem] = mapping_of(known[problem], mapping) if problem in known else None
+    return [found[problem] for problem in zip(*(column.tolist() for column in wanted[:-1]), strict=True)]
 
 
 def rows(table: Path) -> list[dict[str, str]]:

@@ -164,12 +164,13 @@ def _groups(
     else:
         chosen = choose(head.mapper, workload, machine, mapping, head.accounting, len(indices))
     by_mapping: dict[Any, list[int]] = {}
-    known: dict[int, Any] = {}
+    known: dict[Any, Any] = {}
     sorts = apart(mapping, len(indices))
     for position, found in enumerate(chosen):
-        if id(found) not in known:
-            known[id(found)] = structure(found)
-        by_mapping.setdefault((known[id(found)], sorts[position]), []).append(position)
+        same = (id(found.file), id(found.choices), *found.numbers)  # mappings that differ in numbers alone
+        if same not in known:
+            known[same] = structure(found)
+        by_mapping.setdefault((known[same], sorts[position]), []).append(position)
     for positions in by_mapping.values():
         mine = tuple(chosen[position] for position in positions)
         here = (workload, machine)

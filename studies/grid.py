@@ -30,7 +30,7 @@ Found = TypeVar("Found", covariant=True)  # noqa: PLC0105
 Codes: TypeAlias = np.ndarray[tuple[int], np.dtype[np.int64]]
 Build: TypeAlias = Callable[[tuple[str, ...]], T]
 FULL = 256
-PAIRS = 512
+PAIRS = 256
 SAMPLES = 32
 MAX_PROBLEMS = 50
 
@@ -81,14 +81,18 @@ class Composed(Generic[T]):
 
     def pieces(self, places: Codes) -> Iterator[tuple[Codes, T]]:
         """Values at places: every array picked from the factor that varies it."""
-        codes = np.unravel_index(places, self.sizes)
+        parts = self.arrays(np.unravel_index(places, self.sizes))
+        yield np.arange(len(places), dtype=np.int64), with_arrays(self.base, parts)
+
+    def arrays(self, codes: Sequence[Codes]) -> list[Array]:
+        """Every array of the value, for some codes on each axis."""
         parts = list(arrays(self.base))
         for factor in self.factors:
             row = _ravel([codes[axis] for axis in factor.axes], [self.sizes[axis] for axis in factor.axes])
             row = row[:1] if (row == row[0]).all() else row
             for number, entries in factor.entries.items():
                 parts[number] = entries[row]
-        yield np.arange(len(places), dtype=np.int64), with_arrays(self.base, parts)
+        return parts
 
 
 @dataclass(frozen=True)
@@ -205,13 +209,14 @@ class _Builder(Generic[T]):
 
     def _disagreeing(self, composed: Composed[T]) -> tuple[int, int] | None:
         """Two factors to build together because a value built in full is not what the factors say."""
-        chance = random.Random(0)
+        chance, form = random.Random(0), structure(composed.base)
         for one, other in itertools.combinations(range(len(composed.factors)), 2):
             for codes in self._pairs(composed.factors[one], composed.factors[other], chance):
-                if not self._agrees(composed, codes):
+                if not self._agrees(composed, form, codes):
                     return one, other
         for _ in range(SAMPLES):
-            if not self._agrees(composed, tuple(chance.randrange(size) for size in self.sizes)):
+            codes = tuple(chance.randrange(size) for size in self.sizes)
+            if not self._agrees(composed, form, codes):
                 return 0, 1
         return None
 
@@ -230,13 +235,12 @@ class _Builder(Generic[T]):
         axes = (*one.axes, *other.axes)
         return [self._at(dict(zip(axes, (*a, *b), strict=True))) for a, b in chosen]
 
-    def _agrees(self, composed: Composed[T], codes: tuple[int, ...]) -> bool:
+    def _agrees(self, composed: Composed[T], form: Hashable, codes: tuple[int, ...]) -> bool:
         """Whether a combination built in full is bit for bit what the factors make of it."""
         built = self._values([codes])[0]
-        place = _ravel([np.array([code]) for code in codes], self.sizes)
-        _, made = next(composed.pieces(place))
-        same = zip(arrays(built), arrays(made), strict=True)
-        return structure(built) == structure(made) and all(a.tobytes() == b.tobytes() for a, b in same)
+        parts = composed.arrays(tuple(np.array([code]) for code in codes))
+        same = zip(arrays(built), parts, strict=True)
+        return structure(built) == form and all(a.tobytes() == b.tobytes() for a, b in same)
 
 
 def _all_built(build: Build[T], texts: Sequence[Sequence[str]], places: Sequence[int]) -> list[T]:

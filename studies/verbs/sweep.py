@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dse.errors import ConfigError, InfeasibleError, Problem
 from dse.studies.requests import pairs
-from dse.studies.store import Store
+from dse.studies.store import CSV, Store
 from dse.studies.sweep import COMPONENT_POINTS, Plan, content_of, points_of
 from dse.studies.sweep_estimate import estimate
 from dse.studies.sweep_file import REQUEST_AXES, Part, load_sweep
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from dse.studies.grid import Codes
     from dse.studies.sweep import Batch
+
+SHOWN = 1000  # rows of a table on a terminal
 
 
 def sweep(
@@ -70,7 +72,7 @@ def sweep(
         meta = {"command": f"dse sweep {file}", "seed": 0, "axes": names, "set": fixed, "figures": kinds}
         rows = store.finish(points.keys, meta, names)
         figures = draw_parts(folder, folder / "figures")[0] if plots else []
-    emit(rows, format)
+    _show(rows, folder, format)
     _closing(rows, folder, len(points) - len(left), figures, time.perf_counter() - started)
     if (rows["status"] == "infeasible").all():
         raise InfeasibleError(f"no point of this sweep is feasible; see {folder}/results.csv")
@@ -123,6 +125,17 @@ def _evaluate(
             progress.update(task, completed=finished, rate=f"{rate:,.0f}/s")
 
         run_points(plan, numbers, with_ledger, done, jobs, cluster)
+
+
+def _show(rows: pd.DataFrame, folder: Path, form: str) -> None:
+    """The results on standard output; of a large sweep's table the first rows only."""
+    if form == "csv":
+        sys.stdout.write((folder / CSV).read_text(encoding="utf-8"))
+        return
+    shown = rows.head(SHOWN) if form == "table" else rows
+    emit(shown, form)
+    if len(shown) < len(rows):
+        sys.stdout.write(f"... and {len(rows) - len(shown):,} more rows in {folder / CSV}\n")
 
 
 def _closing(rows: pd.DataFrame, folder: Path, kept: int, figures: Sequence[Path], seconds: float) -> None:
