@@ -148,7 +148,7 @@ def _client(address: str) -> Any:  # noqa: ANN401
     distributed = importlib.import_module("distributed")
     where: dict[str, Any] = {"scheduler_file": address} if Path(address).is_file() else {"address": address}
     try:
-        return distributed.Client(**where, timeout=CONNECT_S, set_as_default=False)
+        return distributed.Client(**where, timeout=CONNECT_S)
     except (OSError, ValueError) as error:
         raise MissingDependencyError(f"no dask scheduler answers at {address}: {error}") from error
 

@@ -1,0 +1,159 @@
+"""Damaged machine, workload, mapping, space and sweep files: a result or a DseError, never anything else, and soon.
+
+Files are found by place, so that every kind of machine, workload and mapping there is gets its share.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from dse import spec
+from dse.errors import DseError, InfeasibleError
+from dse.studies.batch import Request
+from dse.studies.record import evaluate_one, record
+from dse.studies.store import Store
+from dse.studies.sweep import Plan, batch_tables, content_of, points_of
+from dse.studies.sweep_file import load_sweep
+from dse.studies.verbs.check import CHECKS, kind_of
+from tests.studies.cli_runner import dse
+from tests.studies.mutations import mutated, scalars, tree_of
+from tests.studies.test_sweep import SMALL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from types import FrameType
+
+MANY, QUICK = 10_000, 150
+CLI_MANY, CLI_QUICK = 200, 6
+SECONDS = 5.0
+SWEEP_POINTS = 64
+ROOMS = {
+    "machine": "arch",
+    "model": "workloads/models",
+    "cascade": "workloads/cascades",
+    "mapping": "mappers/mappings",
+    "space": "mappers/spaces",
+    "sweep": "studies/sweeps",
+}
+PARTS = ("tables", "parts", "memories", "calibration", "links")
+
+
+@contextmanager
+def limited(seconds: float) -> Iterator[None]:
+    """Fails what uses the processor for longer."""
+
+    def stop(_: int, __: FrameType | None) -> None:
+        raise AssertionError(f"took more than {seconds} s")
+
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0.0)
+        signal.signal(signal.SIGPROF, before)
+
+
+def shipped(room: str) -> list[Path]:
+    """Shipped files of a kind; parts of machines are none."""
+    return [path for path in spec.shipped(ROOMS[room]).values() if path.parent.name not in PARTS]
+
+
+def machine(path: Path, chance: random.Random) -> None:
+    workload = chance.choice(("bert", "t5", "attention", "matmul"))
+    sizes = {"m": "512", "n": "512", "k": "512"} if workload == "matmul" else {"sequence": "2K"}
+    phase = {} if workload == "matmul" else {"phase": chance.choice(("prefill", "decode"))}
+    one(Request(str(path), workload, tuple((sizes | phase).items())))
+
+
+def model(path: Path, chance: random.Random) -> None:
+    scope = chance.choice(("attention", "layer", "model"))
+    one(Request("fusemax", str(path), (("sequence", "2K"), ("scope", scope))))
+
+
+def cascade(path: Path, chance: random.Random) -> None:
+    ranks = (("e", "64"), ("f", "64"), ("m", "512"), ("p", "512"))
+    one(Request(chance.choice(("fusemax", "flat")), str(path), ranks))
+
+
+def mapping(path: Path, chance: random.Random) -> None:
+    on = tree_of(path).get("kind") if path.stem != "damaged" else None
+    names = [found.stem for found in shipped("machine")]
+    request = Request(chance.choice(names), "bert", (("sequence", "2K"),), mapping=str(path))
+    one(request if on is None else request)
+
+
+def sweep(path: Path, _: random.Random) -> None:
+    parts, _stem = load_sweep(path)
+    points = points_of(parts, content_of(parts))
+    if 0 < len(points) <= SWEEP_POINTS:
+        batch_tables(Plan.of(points), np.arange(len(points)), points.keys, True)
+
+
+def nothing(_: Path, __: random.Random) -> None:
+    """Checked by ``dse check`` only."""
+
+
+USES: dict[str, Callable[[Path, random.Random], None]] = {
+    "machine": machine,
+    "model": model,
+    "cascade": cascade,
+    "mapping": mapping,
+    "space": nothing,
+    "sweep": sweep,
+}
+
+
+def one(request: Request) -> None:
+    """One design point and its record."""
+    record(request, evaluate_one(request))
+
+
+def seeds(room: str, folder: Path) -> list[Path]:
+    """Valid files to damage: the shipped ones, and for sweeps one that has everything."""
+    if room != "sweep":
+        return shipped(room)
+    path = folder / "small.yaml"
+    path.write_text(SMALL)
+    return [path, *shipped(room)]
+
+
+def fuzz(room: str, count: int, seed: int, folder: Path) -> None:
+    chance = random.Random(f"{room} {seed}")
+    files = seeds(room, folder)
+    donors = [text for path in files for text in scalars(tree_of(path))]
+    path, refused = folder / "damaged.yaml", 0
+    for number in range(count):
+        path.write_bytes(mutated(files[number % len(files)], donors, chance))
+        for use in (lambda: CHECKS[kind_of(path)](path), lambda: USES[room](path, chance)):
+            try:
+                with limited(SECONDS), warnings.catch_warnings():
+                    warnings.simplefilter("error", RuntimeWarning)
+                    use()
+            except DseError as error:
+                refused += 1
+                assert error.problems, path.read_bytes()
+                assert all(problem.message for problem in error.problems)
+            except Exception as error:
+                raise AssertionError(f"{room} {number}: {path.read_text(errors='replace')}") from error
+    assert 0 < refused < 2 * count
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_damaged_files_give_a_result_or_a_reason(room: str, tmp_path: Path) -> None:
+    fuzz(room, QUICK // len(ROOMS), 1, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("room", ROOMS)
+def test_many_damaged_files_give_a_result_or_a_reason(room: str, tmp_path: Path) -> None:
+    fuzz(room, MANY // len(ROOMS) + 1, 2, tmp_path)
