@@ -294,6 +294,8 @@ class File(MachineFile):
         for name in ("dram", "global_buffer"):
             if name not in self.memories:
                 raise ValueError(f"memories needs {name}")
+        if "array_2d" not in self.units or "mac" not in self.units["array_2d"].operations:
+            raise ValueError("units needs array_2d with an operation mac")
         if self.memories["dram"].bandwidth is None:
             raise ValueError("memories.dram needs bandwidth")
         buffer = self.memories["global_buffer"]

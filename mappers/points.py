@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dse.errors import ConfigError, Place, Problem
 from dse.simulator.mapping import Mapping, load_mapping
 
 if TYPE_CHECKING:
@@ -41,9 +42,18 @@ def published(workload: Workload, machine: SpatialArray, mapping: Mapping, size:
 
 
 def rows(table: Path) -> list[dict[str, str]]:
-    """Rows of a table of published choices."""
-    with table.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(line for line in file if not line.startswith("#")))
+    """Rows of a table of published choices.
+
+    Raises
+    ------
+    ConfigError
+        The table cannot be read.
+    """
+    try:
+        with table.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(line for line in file if not line.startswith("#")))
+    except OSError as error:
+        raise ConfigError(Problem(f"cannot read this table: {error.strerror}", Place(str(table)))) from None
 
 
 def mapping_of(row: dict[str, str], mapping: Mapping) -> Mapping:

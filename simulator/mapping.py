@@ -11,7 +11,7 @@ import importlib
 from collections.abc import Mapping as Dict
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic
 
 import numpy as np
 from pydantic import Field
@@ -55,7 +55,7 @@ class MappingFile(spec.Spec):
     kind: str = Field(description="kind of mapping: the package that lowers it")
     cascade: str = Field(default="", description="cascade it is for, where it is for one alone")
     paper: PaperFile | None = None
-    options: dict[str, dict[str, Any]] = Field(
+    options: dict[str, Annotated[dict[str, dict[str, Any]], Field(min_length=1)]] = Field(
         default_factory=dict, description="named alternatives, each a patch of this file"
     )
     points: str | None = Field(default=None, description="table of published choices beside this file")

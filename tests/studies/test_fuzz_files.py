@@ -25,7 +25,6 @@ from dse.studies.sweep_file import load_sweep
 from dse.studies.verbs.check import CHECKS, kind_of
 from tests.studies.cli_runner import dse
 from tests.studies.mutations import mutated, scalars, tree_of
-from tests.studies.test_sweep import SMALL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,6 +43,24 @@ ROOMS = {
     "space": "mappers/spaces",
     "sweep": "studies/sweeps",
 }
+SWEEP = """
+title: small
+source: test
+sweep:
+  workload: [bert]
+  sequence: [1K, 3K]
+  machine: [fusemax]
+  dram.bandwidth: [100 GiB/s, 400 GiB/s]
+  accounting: [paper, physical]
+  set: {batch: 2, phase: prefill}
+  baseline: {machine: fusemax_architecture}
+  also:
+    buffers:
+      machine: [fusemax]
+      workload: [xlm]
+      sequence: [4K]
+      global_buffer.capacity: [1 MiB, 16 MiB]
+"""
 PARTS = ("tables", "parts", "memories", "calibration", "links")
 
 
@@ -123,7 +140,7 @@ def seeds(room: str, folder: Path) -> list[Path]:
     if room != "sweep":
         return shipped(room)
     path = folder / "small.yaml"
-    path.write_text(SMALL)
+    path.write_text(SWEEP)
     return [path, *shipped(room)]
 
 
