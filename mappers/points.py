@@ -7,22 +7,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dse.arch.spatial_array import SpatialArray
 from dse.errors import ConfigError, Place, Problem
 from dse.simulator.mapping import Mapping, load_mapping
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dse.arch.spatial_array import SpatialArray
+    from dse.arch.machine import Machine
     from dse.workloads.workload import Workload
 
 _KEYS = ("rows", "queries", "keys", "score_depth", "value_depth")
 _KEPT = {"queries_kept": "queries", "keys_kept": "keys", "values_kept": "values", "outputs_kept": "outputs"}
 
 
-def published(workload: Workload, machine: SpatialArray, mapping: Mapping, size: int) -> list[Mapping | None]:
+def published(workload: Workload, machine: Machine, mapping: Mapping, size: int) -> list[Mapping | None]:
     """The mapping published for each design point, None where its table does not list that problem."""
-    if mapping.points is None or not workload.sizes:
+    if mapping.points is None or not workload.sizes or not isinstance(machine, SpatialArray):
         return [None] * size
     sizes = workload.sizes
     wanted = np.broadcast_arrays(

@@ -73,6 +73,20 @@ class Lowered:
     facts: Facts
 
 
+def check_fits(machine: Machine, mapping: Mapping) -> None:
+    """Refuse a mapping for another kind of machine.
+
+    Raises
+    ------
+    MappingError
+        Naming both kinds.
+    """
+    if not mapping.file.takes(machine.kind):
+        raise MappingError(
+            f"mapping {mapping.name} is for a {mapping.file.kind}, {machine.name} is a {machine.kind}"
+        )
+
+
 def check_taken(workload: Workload, mapping: Mapping) -> None:
     """Refuse a trace that only a machine which runs kernels as they are can take.
 
@@ -102,10 +116,7 @@ def lower(workload: Workload, machine: Machine, mapping: Mapping, accounting: st
                 path="accounting",
             )
         )
-    if not mapping.file.takes(machine.kind):
-        raise MappingError(
-            f"mapping {mapping.name} is for a {mapping.file.kind}, {machine.name} is a {machine.kind}"
-        )
+    check_fits(machine, mapping)
     if accounting == "paper" and mapping.file.paper is None:
         raise MappingError(
             f"mapping {mapping.name} states no published accounting; use accounting physical, the default"

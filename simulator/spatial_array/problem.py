@@ -14,6 +14,7 @@ import numpy as np
 
 from dse.errors import MappingError, Problem, nearest
 from dse.simulator.arrays import ONE, Array, ceil_div, product
+from dse.simulator.spatial_array.causal import visited
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -99,9 +100,9 @@ class Problem2D:
         sizes = self.workload.sizes
         points = np.broadcast_arrays(sizes["g"], sizes["p"], sizes["m"], self.key_tile, self.tile("p"))
         unique, inverse = np.unique(np.stack(points, axis=1), axis=0, return_inverse=True)
-        counts = np.array([_visited(*row) for row in unique])
-        visited: Array = np.minimum(counts[inverse.reshape(-1)], dense)
-        return visited
+        counts = np.array([visited(*row) for row in unique])
+        found: Array = np.minimum(counts[inverse.reshape(-1)], dense)
+        return found
 
     @cached_property
     def density(self) -> Array:
@@ -222,14 +223,3 @@ class Problem2D:
     def is_stationary(self, einsum: Einsum, operand: Access) -> bool:
         """Whether an operand stays in the array while others stream past: all its ranks are unrolled."""
         return set(operand.ranks) <= set(self.extents(einsum.name))
-
-
-def _visited(group: float, queries: float, keys: float, key_tile: float, query_tile: float) -> float:
-    """Tile pairs a causal mask leaves, the last query aligned with the last key.
-
-    Query heads of a group fill tiles one after another; below one tile they share it and see all keys.
-    """
-    if queries < query_tile:
-        return float(np.ceil(group * queries / query_tile) * np.ceil(keys / key_tile))
-    last = np.minimum(np.arange(1, np.ceil(queries / query_tile) + 1) * query_tile, queries)
-    return float(group * np.ceil(np.maximum(keys - queries + last, 0) / key_tile).sum())

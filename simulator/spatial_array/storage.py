@@ -7,6 +7,7 @@ Not modelled: bank conflicts, and DRAM rows.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from dse.workloads.cascade import Access, Einsum
 
 LEVERS = ("a larger memories.global_buffer.capacity", "a smaller array", "a narrower precision")
+_CHUNK = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -238,10 +240,16 @@ def _divisor(total: Array, most: Array) -> Array:
     """Largest divisor of ``total`` not above ``most``, per point."""
     pairs = np.stack(np.broadcast_arrays(total, most), axis=1)
     unique, inverse = np.unique(pairs, axis=0, return_inverse=True)
-    found = [max(d for d in _divisors(int(n)) if d <= limit) for n, limit in unique]
+    found = [_largest_divisor(int(n), limit) for n, limit in unique]
     return np.array(found, dtype=np.float64)[inverse.reshape(-1)]
 
 
-def _divisors(number: int) -> set[int]:
-    small = [d for d in range(1, int(number**0.5) + 1) if number % d == 0]
-    return {*small, *(number // d for d in small)}
+def _largest_divisor(number: int, limit: float) -> int:
+    """Largest divisor of a number that is at least 1 and at most ``limit``."""
+    best, root = 1, math.isqrt(number)
+    for start in range(1, root + 1, _CHUNK):
+        small = np.arange(start, min(start + _CHUNK, root + 1))
+        small = small[number % small == 0]
+        both = np.concatenate([small, number // small])
+        best = max(best, int(both[both <= limit].max(initial=1)))
+    return best

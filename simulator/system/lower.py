@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dse.arch.pim import Pim
+from dse.arch.roofline import Roofline
 from dse.arch.system import Device, Link, System
-from dse.errors import MappingError, WorkloadError
+from dse.errors import MappingError, Problem, WorkloadError
 from dse.simulator.arrays import ONE, ZERO, Array, total
 from dse.simulator.lowering import Facts, Lowered
 from dse.simulator.program import Loop, Node, Program, Seq, Unit
@@ -57,7 +58,12 @@ def lower(workload: Workload, machine: Machine, mapping: Mapping[File], accounti
     """
     if workload.sizes and workload.family not in FAMILIES:
         raise WorkloadError(f"a system runs attention of {' or '.join(FAMILIES)}, not {workload.family}")
+    if workload.linear and not workload.sizes:
+        raise WorkloadError(
+            f"a system runs attention or whole layers, not dense layers alone: {workload.name}"
+        )
     system = machine if isinstance(machine, System) else alone(machine)
+    _check_devices(system)
     layer = Layer(workload, system, mapping.file, mapping.file.paper if accounting == "paper" else None)
     _check_spread(layer)
     capacity = Capacity(workload, system, layer.rows)
@@ -66,6 +72,18 @@ def lower(workload: Workload, machine: Machine, mapping: Mapping[File], accounti
     unchecked = layer.paper is not None and layer.paper.unchecked_capacity
     program = Program(root, units, system.clock_hz, () if unchecked else tuple(constraints(capacity)))
     return Lowered(program, _facts(layer, capacity))
+
+
+def _check_devices(system: System) -> None:
+    for key, device in system.devices.items():
+        if isinstance(device.machine, System) or (key == XPU and not isinstance(device.machine, Roofline)):
+            kind = device.machine.kind
+            raise MappingError(
+                Problem(
+                    f"{device.machine.name}, a {kind}, is no device of a system",
+                    path=f"devices.{key}.machine",
+                )
+            )
 
 
 def alone(machine: Machine) -> System:

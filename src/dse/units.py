@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 NUMBER = r"[+-]?(?:[0-9]{1,40}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})(?:[eE][+-]?[0-9]{1,3})?"
 _QUANTITY = re.compile(rf"({NUMBER}) *([A-Za-zµμ][A-Za-z0-9]*(?:/[A-Za-zµμ][A-Za-z0-9]*)?)")
 _COUNT = re.compile(r"([0-9]{1,18})([KMGT]?)")
+MAX_COUNT = 1 << 53
 _COUNT_SCALE = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 _DECIMAL = {
@@ -160,7 +161,7 @@ class _Sizes:
         return {"anyOf": [{"type": "integer", "minimum": 0}, text]}
 
     def _validate(self, raw: object) -> int:
-        if isinstance(raw, int) and not isinstance(raw, bool) and raw >= 0:
+        if isinstance(raw, int) and not isinstance(raw, bool) and 0 <= raw <= MAX_COUNT:
             return raw
         if not isinstance(raw, str):
             raise _custom(f"{_no_text(raw)}expected {self.wanted}")
@@ -224,14 +225,17 @@ def parse_count(text: str) -> int:
     Raises
     ------
     ConfigError
-        The text is not a count.
+        The text is not a count, or one above 2^53, which a float would not hold exactly.
     """
     match = _COUNT.fullmatch(text.strip())
     if match is None:
         raise ConfigError(
             f"'{_short(text)}' is not a count; write a whole number, or one with K, M, G or T such as 64K"
         )
-    return int(match[1]) * _COUNT_SCALE[match[2]]
+    count = int(match[1]) * _COUNT_SCALE[match[2]]
+    if count > MAX_COUNT:
+        raise ConfigError(f"'{_short(text)}' is too large: counts go up to 2^53")
+    return count
 
 
 def format_quantity(value: float, unit: str, digits: int = 4) -> str:

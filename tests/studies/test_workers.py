@@ -21,7 +21,10 @@ from tests.studies.cli_runner import dse
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-    from typing import Any
+
+    from distributed import Future, LocalCluster
+
+    from dse.studies.sweep import Batch
 
 SWEEP = """
 title: clustered
@@ -49,7 +52,7 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
+def cluster() -> Iterator[LocalCluster]:
     """Two worker processes that are started again when they die."""
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(
@@ -59,7 +62,7 @@ def cluster() -> Iterator[Any]:
 
 
 def test_processes_and_cluster_write_the_same_bytes(
-    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cluster: Any
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cluster: LocalCluster
 ) -> None:
     monkeypatch.setattr(workers, "BATCH_POINTS", 17)
     alone = run(file, tmp_path / "one")
@@ -68,14 +71,15 @@ def test_processes_and_cluster_write_the_same_bytes(
 
 
 def test_a_killed_cluster_worker_loses_nothing(
-    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cluster: Any
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cluster: LocalCluster
 ) -> None:
     """Killed in the middle: its batches are evaluated by another worker."""
     monkeypatch.setattr(workers, "BATCH_POINTS", 4)
     alone = run(file, tmp_path / "one")
-    add, killed = workers._result, []
+    add = workers._result
+    killed: list[int] = []
 
-    def after(future: Any) -> Any:
+    def after(future: Future[Batch]) -> Batch:
         if not killed:
             killed.append(next(iter(cluster.workers.values())).pid)
             os.kill(killed[0], signal.SIGKILL)
@@ -87,7 +91,7 @@ def test_a_killed_cluster_worker_loses_nothing(
 
 
 def test_workers_of_other_code_are_refused(
-    monkeypatch: pytest.MonkeyPatch, cluster: Any, file: Path, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, cluster: LocalCluster, file: Path, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(workers, "code_version", lambda: str(os.getpid()))
     with pytest.raises(ConfigError, match="runs other code"):
@@ -99,7 +103,7 @@ def test_no_cluster_at_an_address_is_said(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "CONNECT_S", 0.5)
-    with pytest.raises(MissingDependencyError, match="no dask scheduler answers at tcp://127.0.0.1:9"):
+    with pytest.raises(MissingDependencyError, match="no dask scheduler answers"):
         run(file, tmp_path / "out", cluster="tcp://127.0.0.1:9")
     assert not (tmp_path / "out").exists()
 
