@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from dse.studies.grid import Build, Table
 
 MACHINE = {
-    "dram.bandwidth": ["100 GiB/s", "200 GiB/s", "400 GiB/s"],
-    "global_buffer.capacity": ["1 MiB", "2 MiB", "16 MiB"],
-    "global_buffer.row": ["256 B", "512 B", "1 KiB"],
-    "array_2d.shape": ["[64, 64]", "[128, 256]", "[256, 256]"],
-    "array_1d.lanes": ["64", "128", "256"],
+    "dram.bandwidth": ["100 GiB/s", "400 GiB/s"],
+    "global_buffer.capacity": ["64 KiB", "2 MiB"],
+    "global_buffer.row": ["64 B", "1 KiB"],
+    "array_2d.shape": ["[64, 64]", "[128, 256]"],
+    "array_1d.lanes": ["64", "128"],
     "clock": ["500 MHz", "940 MHz"],
 }
 
@@ -56,8 +56,11 @@ def check(table: Table[object], build: Build[object], texts: Sequence[Sequence[s
 
 
 @pytest.mark.parametrize("base", ["fusemax", "fusemax_pe64"])
-def test_machines_of_many_axes_equal_those_built_one_by_one(base: str) -> None:
+def test_machines_of_many_axes_equal_those_built_one_by_one(
+    base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With a table of areas that knows some capacities and rows only, which one axis alone does not show."""
+    monkeypatch.setattr(grid, "FULL", 8)
     opened, names = read_machine(base), list(MACHINE)
     table = tabulate(
         lambda texts: opened.build(dict(zip(names, texts, strict=True))),
@@ -69,13 +72,14 @@ def test_machines_of_many_axes_equal_those_built_one_by_one(base: str) -> None:
     check(table, lambda texts: opened.build(dict(zip(names, texts, strict=True))), list(MACHINE.values()))
 
 
-def test_workloads_of_many_axes_equal_those_built_one_by_one() -> None:
+def test_workloads_of_many_axes_equal_those_built_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grid, "FULL", 4)
     axes = {
-        "sequence": [str(2**k) for k in range(8, 16)],
-        "batch": ["1", "3", "64"],
+        "sequence": ["256", "1000", "4K"],
+        "batch": ["1", "3"],
         "phase": ["prefill", "decode"],
         "scope": ["attention", "layer"],
-        "heads": ["8", "12", "16"],
+        "heads": ["8", "12"],
     }
     names, texts = list(axes), list(axes.values())
 
@@ -100,7 +104,7 @@ RULES = {
     "a product": lambda a, b, c: (a * b, c),
     "a maximum": lambda a, b, c: (max(a, b), c),
     "only together": lambda a, b, c: (1.0 if a == b == 7 else 0.0, c),
-    "three together": lambda a, b, c: (1.0 if a == b == c == 11 else 0.0, 0.0),
+    "three together": lambda a, b, c: (1.0 if a == b == c == 8 else 0.0, 0.0),
     "not a number": lambda a, b, c: (np.nan if a > b else c, a),
 }
 
@@ -109,8 +113,8 @@ RULES = {
 def test_hidden_dependences_are_found(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Dependences that no single axis shows; the last one on three axes needs the random combinations."""
     monkeypatch.setattr(grid, "FULL", 8)
-    monkeypatch.setattr(grid, "SAMPLES", 20_000 if rule == "three together" else 32)
-    texts = [[str(k) for k in range(12)]] * 3
+    monkeypatch.setattr(grid, "SAMPLES", 5000 if rule == "three together" else 32)
+    texts = [[str(k) for k in range(9)]] * 3
     table = tabulate(toy(RULES[rule]), texts, "abc")
     check(table, toy(RULES[rule]), texts)
 
