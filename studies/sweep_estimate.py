@@ -36,7 +36,6 @@ def estimate(plan: Plan, with_ledger: bool, jobs: int) -> dict[str, Any]:
         "batches": batches,
         "ledger_rows": rows,
         "ledger_bytes": rows * LEDGER_ROW_BYTES,
-        "points_per_s": size / seconds,
         "estimated_s": seconds,
     }
 
