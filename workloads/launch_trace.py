@@ -1,9 +1,9 @@
 """Launches from a traced kernel: thread blocks, work and traffic as they ran.
 
 Modelled: one class of blocks for each program class of the trace, with all its work spread evenly over its tiles; bytes
-of each tensor, distinct and in total; resources where the trace was compiled, by target. Matrix products count the
-operand type, FP32 operations every floating-point operation but conversions; shared memory takes what products read.
-Not modelled: integer and address arithmetic, order of operations within a tile.
+of each tensor, distinct and in total; resources where the trace was compiled, by target, else an estimate. Matrix
+products count the operand type, FP32 operations every floating-point operation but conversions; shared memory takes
+what products read. Not modelled: integer and address arithmetic, order of operations within a tile.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dse.workloads.launch_resources import traced_resources
 from dse.workloads.launch_shapes import ROWS_PER_READ
 from dse.workloads.launches import NOTHING, ONCE, Blocks, Demand, Launch, Resources, Traffic
 
@@ -49,7 +50,7 @@ def _launch(trace: Trace, number: int, facts: Facts, family: str, useful: float)
         _blocks(members, known, traced) for members, known in zip(traced.classes, facts.classes, strict=True)
     )
     compiled = {
-        r.target: Resources(*(_one(v) for v in (r.shared_bytes, r.registers, r.num_warps, r.num_stages)))
+        r.target: Resources(_one(r.shared_bytes), _one(r.registers), _one(r.num_warps), _one(r.num_stages))
         for r in trace.resources
         if r.launch == number
     }
@@ -58,12 +59,33 @@ def _launch(trace: Trace, number: int, facts: Facts, family: str, useful: float)
         family=family,
         blocks=blocks,
         tensors=_tensors(facts),
-        resources=Resources(),
+        resources=_resources(facts),
         carried=family == "linear",
         flops=_one(useful),
         einsums=facts.note.einsums or (),
         compiled=compiled,
     )
+
+
+def _resources(facts: Facts) -> Resources:
+    """Estimate of what a block takes where nothing was compiled: from the shapes and loads of its products."""
+    shapes = {
+        name: shape for known in facts.classes for name, found in known.shapes.items() for shape in found
+    }
+    mask = facts.note.mask
+    scores = prod(facts.tiles[rank] for rank in mask.scores) if mask else 0
+    staged = max((_second_operands(members) for members in facts.launch.classes), default=0.0)
+    return traced_resources([prod(shape[-3:-1]) for shape in shapes.values()], float(scores), staged)
+
+
+def _second_operands(members: ProgramClass) -> float:
+    """Bytes of the second operands of the products of one trip, each line of the kernel once."""
+    found = {
+        event.line: event.shape[-2] * event.shape[-1] * ITEM_BYTES.get(event.dtype, 4)
+        for event in members.events
+        if event.kind == "dot"
+    }
+    return float(sum(found.values()))
 
 
 def _family(facts: Facts, annotation: Annotation, cascade_family: str) -> str:

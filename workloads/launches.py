@@ -97,6 +97,7 @@ class Resources:
     """What one thread block takes of an SM; NaN where nothing was compiled.
 
     ``registers`` are those of a thread. ``co_resident`` states the blocks on an SM outright, instead of the limits.
+    ``assumed`` says that the launch parameters behind them are not known: they limit nothing but the sharing of an SM.
     """
 
     shared_bytes: Array = field(default_factory=lambda: UNKNOWN)
@@ -104,6 +105,7 @@ class Resources:
     warps: Array = field(default_factory=lambda: UNKNOWN)
     stages: Array = field(default_factory=lambda: UNKNOWN)
     co_resident: Array = field(default_factory=lambda: UNKNOWN)
+    assumed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

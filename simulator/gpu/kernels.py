@@ -55,18 +55,18 @@ def launches_of(workload: Workload, gpu: Gpu, mapping: Mapping[File]) -> tuple[L
                 "trace a kernel of the family and run the trace"
             )
         if workload.family == FAMILY:
-            found.append(merged([_prefill(workload, part, mapping) for part in workload.batch]))
+            found.append(merged([_prefill(workload, part, gpu, mapping) for part in workload.batch]))
         decoded = [_decode(workload, part, gpu, mapping) for part in workload.batch]
         found += [merged([pair[number] for pair in decoded]) for number in (0, 1)]
     found += [_dense(layer, workload, gpu, mapping.file) for layer in workload.linear]
     return tuple(found)
 
 
-def _prefill(workload: Workload, part: Requests, mapping: Mapping[File]) -> Launch:
+def _prefill(workload: Workload, part: Requests, gpu: Gpu, mapping: Mapping[File]) -> Launch:
     """Flash attention where a request has several queries; no blocks where it has one."""
     s, file, precision = workload.sizes, mapping.file.prefill, _precision(workload)
     rows, keys = _number(mapping, "tile_queries", file.queries), _number(mapping, "tile_keys", file.keys)
-    warps, stages = _number(mapping, "num_warps", file.warps), _number(mapping, "num_stages", file.stages)
+    warps, stages = _number(mapping, "num_warps", file.warps), _buffers(mapping, file.stages, gpu)
     size = VALUE_BYTES[precision]
     found = attention(
         batch=part.count,
@@ -100,7 +100,7 @@ def _decode(workload: Workload, part: Requests, gpu: Gpu, mapping: Mapping[File]
     file = mapping.file.latent if latent else mapping.file.decode
     s, precision = workload.sizes, _precision(workload)
     keys, size = _number(mapping, "tile_keys", file.keys), VALUE_BYTES[precision]
-    warps, stages = _number(mapping, "num_warps", file.warps), _number(mapping, "num_stages", file.stages)
+    warps, stages = _number(mapping, "num_warps", file.warps), _buffers(mapping, file.stages, gpu)
     rows = np.full(1, float(file.rows))
     of_group = s["g"] * part.queries if latent else s["g"]
     seen = part.keys if workload.window is None else np.minimum(part.keys, workload.window)
@@ -163,6 +163,15 @@ def _fastest(
     best = np.argmin(np.broadcast_to(cycles, len(number)).reshape(len(candidates), size), axis=0)
     rows, cols, chosen = candidates[best].T
     return rows, cols, chosen
+
+
+def _buffers(mapping: Mapping[File], default: int, gpu: Gpu) -> Array:
+    """Tiles of keys and values that shared memory holds for the stages asked for.
+
+    Compute capability 8 copies the tile in use to registers and holds one less.
+    """
+    stages = _number(mapping, "num_stages", default)
+    return np.maximum(stages - 1.0, 1.0) if gpu.target.startswith("sm_8") else stages
 
 
 def _number(mapping: Mapping[File], name: str, default: int) -> Array:

@@ -108,6 +108,8 @@ def _limits(launches: tuple[Launch, ...], gpu: Gpu) -> Iterator[Constraint]:
             ("registers of a thread block", registers, gpu.registers, "word"),
             ("warps of a thread block", r.warps, gpu.warps, "warp"),
         ):
+            if r.assumed:
+                continue
             asked = np.where(np.isnan(demand), 0.0, demand) * here
             yield Constraint(f"{what} of {launch.name}", asked, bound, unit, levers)
         yield Constraint(
