@@ -123,7 +123,8 @@ class Dispatch(Leaf):
         """Length to expect: the list in its order with the exposed transfers of all blocks, or the fluid."""
         spread, slots = self.blocks(points), points.at(self.slots)
         exposed = (1.0 - points.at(self.hidden)) * points.at(self.transfers)
-        listed = np.where(spread.count > 0.0, expected(spread, slots, self.order) + exposed, 0.0)
+        length = expected(spread, slots, self.order, self._runs_at(points))
+        listed = np.where(spread.count > 0.0, length + exposed, 0.0)
         found: Array = np.maximum(listed, self._delivered(points))
         return found
 

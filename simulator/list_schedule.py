@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 UNIFORM_SPREAD = np.sqrt(1.0 / 12.0)  # standard deviation of a uniform phase, in durations
+SORTED_WAVES = 3  # beyond, equal waves and the sum bind
+HALVINGS = 40
 GRID, LONGEST_FIRST = "grid", "longest_first"
 
 
@@ -78,18 +80,52 @@ def most(blocks: Spread, slots: Array) -> Array:
     return blocks.total / slots + (1.0 - 1.0 / slots) * blocks.longest
 
 
-def expected(blocks: Spread, slots: Array, order: str) -> Array:
+def least_sorted(runs: Sequence[Run], slots: Array) -> Array:
+    """Lower bound from the longest blocks: of ``k slots + 1`` of them some slot takes ``k + 1``, for small k."""
+    low, high = ZERO, spread_of(runs).longest
+    found = ZERO
+    for k in range(1, SORTED_WAVES + 1):
+        found = np.maximum(found, (k + 1.0) * _ranked(runs, k * slots + 1.0, low, high))
+    return found
+
+
+def _ranked(runs: Sequence[Run], rank: Array, low: Array, high: Array) -> Array:
+    """A duration that at least ``rank`` blocks last, as long as can be told by halving; 0 where there are fewer."""
+    found, above = low + ZERO * rank, high * (1.0 + 1e-9)
+    for _ in range(HALVINGS):
+        middle = (found + above) / 2.0
+        enough = _lasting(runs, middle) >= rank
+        found, above = np.where(enough, middle, found), np.where(enough, above, middle)
+    return found
+
+
+def _lasting(runs: Sequence[Run], duration: Array) -> Array:
+    """Blocks that last at least a duration; steps may rise or fall."""
+    count = ZERO
+    for run in runs:
+        rise = np.where(run.step == 0.0, 1.0, run.step)
+        missing = (duration - run.first) / rise
+        rising = run.classes - np.ceil(np.maximum(missing, 0.0))
+        falling = np.floor(missing) + 1.0
+        same = np.where(run.first >= duration, run.classes, 0.0)
+        classes = np.where(run.step > 0.0, rising, np.where(run.step < 0.0, falling, same))
+        count = count + run.each * np.clip(classes, 0.0, run.classes)
+    return count
+
+
+def expected(blocks: Spread, slots: Array, order: str, runs: Sequence[Run] = ()) -> Array:
     """Length to expect of a list schedule.
 
     Equal blocks take whole waves. Blocks of mixed length in the order of the grid let the slots drift apart: the last
     block starts when the work left in the others is their mean residual life (sum of squares over twice the sum, from
     renewal theory) and then runs for as long as the longest. Between the two, the slots' phases have drifted by the
     standard deviation of what each slot has run, and whole waves count for what is left of a common phase. Blocks with
-    most work first fill the gaps with the shortest: the bound is reached. Within the bounds always.
+    most work first fill the gaps with the shortest: the bound is reached, or that of the longest blocks among them.
+    Within the bounds always.
     """
     bound = least(blocks, slots)
     if order == LONGEST_FIRST:
-        return bound
+        return np.maximum(bound, least_sorted(runs, slots))
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = np.where(blocks.count > 0.0, blocks.total / blocks.count, 0.0)
         residual = np.where(blocks.total > 0.0, blocks.squares / (2.0 * blocks.total), 0.0)

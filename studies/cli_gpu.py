@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dse.studies.options import LEVELS, Format, call_verb, examples, one_of
+from dse.studies.options import LEVELS, Format, MachineArgument, Output, call_verb, examples, one_of
 
 
 def trace(
@@ -78,12 +78,91 @@ def measure(
     )
 
 
+Filters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--filter", metavar="RULE", help="Rows to take: column=value, column>=number ...; repeatable."
+    ),
+]
+
+
+def calibrate(
+    machine: MachineArgument,
+    tables: Annotated[
+        list[str], typer.Argument(metavar="TABLE...", help="Measured tables: shipped names, or paths.")
+    ],
+    rows: Annotated[str, typer.Option(metavar="SPLIT", help="The split to fit on, as the table names it.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="The calibration to write: .yaml.")
+    ],
+    constants: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--constant", metavar="NAME", help="A constant to fit, 'overlap' or 'decode.overlap'; repeatable."
+        ),
+    ] = None,
+    filters: Filters = None,
+) -> None:
+    """Fit a GPU's constants to measured latencies."""
+    call_verb(
+        "calibrate",
+        machine=machine,
+        tables=list(tables),
+        rows=rows,
+        output=output,
+        constants=list(constants or ()),
+        filters=list(filters or ()),
+    )
+
+
+def compare(
+    machine: MachineArgument,
+    table: Annotated[
+        str, typer.Argument(metavar="TABLE", help="A measured table: a shipped name, or a path.")
+    ],
+    calibration: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="A calibration's name or path, or none; else the table's or own."),
+    ] = None,
+    filters: Filters = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(metavar="FRACTION", min=0, help="Exit with 1 if a class has a larger mean error."),
+    ] = None,
+    output: Output = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Also write all rows, scatter and residual plots.")
+    ] = None,
+    form: Format = "table",
+) -> None:
+    """Simulated against measured latencies, class by class."""
+    call_verb(
+        "compare",
+        machine=machine,
+        table=table,
+        calibration=calibration,
+        filters=list(filters or ()),
+        tolerance=tolerance,
+        output=output,
+        out=out,
+        format=form,
+    )
+
+
 COMMANDS: dict[Callable[..., None], tuple[str, ...]] = {
     trace: ("trace flash_forward -p sequence=512 -p causal=true -o flash.parquet",),
     measure: (
         "measure standard --dry-run",
         "measure standard -o measured.csv",
         "measure check --interpret -o check.csv",
+    ),
+    calibrate: (
+        "calibrate h200 attn_prefill_causal_bf16 attn_decode_bf16 gemm_bf16 --rows calibration -o mine.yaml",
+    ),
+    compare: (
+        "compare h200 attn_decode_bf16 --filter head_dim=128",
+        "compare a100 attn_prefill_causal_bf16 --filter seq_len>=4096 --out results/a100",
+        "compare h200 measured.csv --calibration mine.yaml --format json",
     ),
 }
 

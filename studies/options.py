@@ -39,6 +39,7 @@ SCHEMAS = (
     "sweep",
     "study",
     "suite",
+    "table",
     "sram",
     "technology",
     "passage",

@@ -23,6 +23,7 @@ Order = Literal["grid", "longest_first"]
 NOTHING = np.zeros(1)
 ONCE = np.ones(1)
 UNKNOWN = np.full(1, np.nan)
+LOAD_STORE = np.full(1, 2.0)  # round trips of a block: its first data in, its result out
 FAMILIES = {
     "prefill": "attention of many queries: a block of query rows walks over tiles of keys",
     "decode": "attention of few queries: a block walks over a part of the keys",
@@ -118,6 +119,10 @@ class Launch:
         Kernel family whose constants apply; see ``FAMILIES``.
     order
         Order in which blocks start: that of the grid, or those with most tiles first.
+    round_trips
+        Accesses to memory that a block makes one after the other and waits for, beside those its tiles hide.
+    start_trips
+        Those that only the first block of each slot waits for: later ones find theirs made while others ran.
     carried
         Whether the tiles of a block depend on one another through a state (a recurrence).
     flops
@@ -135,6 +140,8 @@ class Launch:
     resources: Resources = field(default_factory=Resources)
     order: Order = "grid"
     carried: bool = False
+    round_trips: Array = field(default_factory=lambda: LOAD_STORE)
+    start_trips: Array = field(default_factory=lambda: NOTHING)
     flops: Array = field(default_factory=lambda: UNKNOWN)
     einsums: tuple[str, ...] = ()
     compiled: Mapping[str, Resources] = field(default_factory=dict)

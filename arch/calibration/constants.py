@@ -19,7 +19,7 @@ from dse.spec import Spec
 from dse.units import BytesPerSecond, Cycles, JoulesPerBit, JoulesPerOp, Seconds, Watts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
     from typing import Self
 
@@ -43,8 +43,9 @@ class Constant:
 
 CONSTANTS = {
     "launch": Constant(Seconds, "s", 0.0, "first kernel of a sequence: from its launch to its first blocks"),
-    "gap": Constant(Seconds, "s", 0.0, "each further kernel: from the end of one to the blocks of the next"),
+    "gap": Constant(Seconds, "s", np.nan, "each further kernel: to its first blocks; as launch if not named"),
     "ramp": Constant(Seconds, "s", 0.0, "time until off-chip memory delivers at its rate"),
+    "round_trip": Constant(Seconds, "s", 0.0, "one access of a thread block to memory that it waits for"),
     "prologue": Constant(Cycles, "cycle", 0.0, "latency of a thread block beside the work of its tiles"),
     "chain": Constant(Cycles, "cycle", 0.0, "latency of one step of a recurrence beside its work"),
     "tensor_efficiency": Constant(Share, "", 1.0, "share of the tensor cores' peak that products reach"),
@@ -71,7 +72,8 @@ CONSTANTS = {
 class Calibration:
     """Constants over design points in SI units, those of families under their name; absent ones have defaults.
 
-    ``intervals`` holds the bounds of each fitted constant, ``fitted`` the file it was fitted from.
+    ``intervals`` holds the bounds of each fitted constant, ``fitted`` the file it was fitted from, ``rows`` the
+    rows of each table it was fitted on, ``machine`` the machine those were measured on.
     """
 
     name: str = ""
@@ -80,6 +82,8 @@ class Calibration:
     notes: tuple[str, ...] = field(default=(), compare=False)
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict, compare=False)
     fitted: Mapping[str, str] = field(default_factory=dict, compare=False)
+    rows: Mapping[str, Sequence[Sequence[str]]] = field(default_factory=dict, compare=False)
+    machine: str = field(default="", compare=False)
 
     def get(self, constant: str, family: str = "") -> NDArray[np.float64]:
         """Value of a constant: the family's, else the machine's, else the uncalibrated one."""
@@ -158,6 +162,10 @@ class File(Spec):
     source: str = Field(description="how it was made: command, date, versions")
     machine: str = Field(description="machine whose data sheet it was fitted with")
     notes: list[str] = Field(default_factory=list, description="what to know before trusting a result")
+    rows: dict[str, list[list[str]]] = Field(
+        default_factory=dict,
+        description="rows it was fitted on: for each table, rules on columns one list of which holds",
+    )
     constants: ConstantsFile = Field(default_factory=ConstantsFile, description="of the whole machine")
     families: dict[str, ConstantsFile] = Field(default_factory=dict, description="of a family of kernels")
 
@@ -172,6 +180,8 @@ class File(Spec):
             notes=(f"calibrated: {self.title}", *self.notes),
             intervals={n: (c.low, c.high) for n, c in every.items()},
             fitted={n: c.fitted for n, c in every.items()},
+            rows=self.rows,
+            machine=self.machine,
         )
 
 

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dse.simulator.arrays import ONE, ZERO, Array, total
-from dse.simulator.gpu.tiles import block_runs, busy_cycles, resident
-from dse.simulator.gpu.traffic import dram_bytes
+from dse.simulator.gpu.tiles import block_latency, block_runs, busy_cycles, resident
+from dse.simulator.gpu.traffic import dram_bytes, kept
 from dse.simulator.list_schedule import Run, Spread, expected, least, spread_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from dse.arch.calibration.constants import Calibration
     from dse.arch.gpu import Gpu
@@ -32,8 +34,9 @@ class LaunchTime:
 
     ``blocks_cycles`` is the expected length of the list of thread blocks, ``bound_cycles`` its lower bound,
     ``dram_cycles`` the transfers at the rate they reach, ``exposed_cycles`` the part that does not hide behind the
-    blocks, ``ramp_cycles`` what the memory takes to start. ``busy`` holds SM-cycles of every pipe. ``cycles`` is the
-    launch without its overhead.
+    blocks, ``ramp_cycles`` those in which no data flow: the memory starts, and the blocks of a slot wait one after
+    another before and after their tiles. ``busy`` holds SM-cycles of every pipe. ``cycles`` is the launch without its
+    overhead.
     """
 
     launch: Launch
@@ -116,16 +119,19 @@ class Times:
         return self.dynamic_j + self.idle_w * self.seconds
 
 
-def launch_time(launch: Launch, gpu: Gpu, constants: Calibration, *, warm: bool = False) -> LaunchTime:
-    """Cycles of one launch at the nominal clock, its overhead apart."""
+def launch_time(
+    launch: Launch, gpu: Gpu, constants: Calibration, stays: NDArray[np.bool_] | None = None
+) -> LaunchTime:
+    """Cycles of one launch at the nominal clock, its overhead apart; ``stays`` as for `dram_bytes`."""
     runs, slots = block_runs(launch, gpu, constants)
     blocks = spread_of(runs)
-    moved = dram_bytes(launch, gpu, slots, warm=warm)
+    moved = dram_bytes(launch, gpu, slots, stays)
     rate = gpu.dram_byte_per_s * constants.get("dram_efficiency", launch.family) / gpu.clock_hz
     transfers = total(moved.values()) / rate
     exposed = (1.0 - constants.get("dram_overlap", launch.family)) * transfers
-    ramp = constants.get("ramp", launch.family) * gpu.clock_hz * np.where(transfers > 0.0, 1.0, 0.0)
-    length = expected(blocks, slots, launch.order)
+    waiting = block_latency(launch, gpu, constants) * np.maximum(launch.count / slots, ONE)
+    ramp = constants.get("ramp", launch.family) * gpu.clock_hz + waiting
+    length = expected(blocks, slots, launch.order, runs)
     return LaunchTime(
         launch=launch,
         runs=tuple(runs),
@@ -136,10 +142,14 @@ def launch_time(launch: Launch, gpu: Gpu, constants: Calibration, *, warm: bool 
         bound_cycles=least(blocks, slots),
         dram_cycles=transfers,
         exposed_cycles=exposed,
-        ramp_cycles=ramp,
+        ramp_cycles=np.where(transfers > 0.0, ramp, 0.0),
         dram_bytes=moved,
         busy=busy_cycles(launch, gpu, constants),
-        cycles=np.where(launch.count > 0.0, np.maximum(length + exposed, transfers + ramp), 0.0),
+        cycles=np.where(
+            launch.count > 0.0,
+            np.maximum(length + exposed, transfers + np.where(transfers > 0.0, ramp, 0.0)),
+            0.0,
+        ),
     )
 
 
@@ -149,15 +159,16 @@ def predict(
     constants: Calibration | None = None,
     *,
     layers: Array = ONE,
-    warm: bool = False,
+    warm: bool | NDArray[np.bool_] = False,
 ) -> Times:
     """Time of launches one after another, the whole sequence ``layers`` times.
 
     Constants are the machine's own calibration unless others are given. ``warm`` says that the sequence ran before
-    on the same data, as in repeated measurements without a flush of the cache.
+    on the same data, as in repeated measurements without a flush of the cache; points may differ in it.
     """
     known = gpu.calibration if constants is None else constants
-    parts = tuple(launch_time(launch, gpu, known, warm=warm) for launch in launches)
+    stays = warm & kept(launches, gpu) if np.any(warm) else None
+    parts = tuple(launch_time(launch, gpu, known, stays) for launch in launches)
     overhead = overhead_cycles(parts, gpu, known, layers)
     cycles = overhead + layers * total(part.cycles for part in parts)
     dynamic = layers * dynamic_joules(parts, known)
@@ -169,19 +180,29 @@ def predict(
     return Times(parts, overhead, cycles, clock, seconds, dynamic, idle)
 
 
+def gap_cycles(part: LaunchTime, gpu: Gpu, constants: Calibration) -> Array:
+    """Cycles between a launch and the one before, with what only its first blocks wait for; 0 without blocks."""
+    family = part.launch.family
+    gap = constants.get("gap", family)
+    gap = np.where(np.isnan(gap), constants.get("launch", family), gap)
+    trips = part.launch.start_trips * constants.get("round_trip", family)
+    found: Array = part.runs_at_all * (gap + trips) * gpu.clock_hz
+    return found
+
+
 def overhead_cycles(
     parts: Sequence[LaunchTime], gpu: Gpu, constants: Calibration, layers: Array = ONE
 ) -> Array:
     """Cycles between launches: the first pays its launch, the others the gap to the one before."""
     found, started = ZERO, ZERO
     for part in parts:
-        first = constants.get("launch", part.launch.family)
-        gap = constants.get("gap", part.launch.family)
-        here = part.runs_at_all
-        fresh = here * (1.0 - started)
-        found = found + fresh * (first - gap) + layers * here * gap
-        started = np.maximum(started, here)
-    return found * gpu.clock_hz
+        family = part.launch.family
+        first, gap = constants.get("launch", family), constants.get("gap", family)
+        extra = np.where(np.isnan(gap), 0.0, first - gap) * gpu.clock_hz
+        fresh = part.runs_at_all * (1.0 - started)
+        found = found + fresh * extra + layers * gap_cycles(part, gpu, constants)
+        started = np.maximum(started, part.runs_at_all)
+    return found
 
 
 def dynamic_joules(parts: Sequence[LaunchTime], constants: Calibration) -> Array:

@@ -15,7 +15,7 @@ from dse.simulator.dispatch import Dispatch
 from dse.simulator.gpu.charges import board_charges, charges
 from dse.simulator.gpu.facts import facts_of, node_name
 from dse.simulator.gpu.kernels import launches_of
-from dse.simulator.gpu.law import predict
+from dse.simulator.gpu.law import gap_cycles, predict
 from dse.simulator.gpu.tiles import PIPES, WARP_THREADS
 from dse.simulator.lowering import Lowered
 from dse.simulator.program import Body, Constraint, Loop, Node, Program, Seq, Step, Unit
@@ -56,19 +56,15 @@ def lower(workload: Workload, machine: Gpu, mapping: Mapping[File], accounting: 
 
 def _start(times: Times, gpu: Gpu, layers: Array) -> Node:
     """What the sequence pays once, and the power of the idle board for its whole time."""
-    gaps = layers * total(_gap(part, gpu) for part in times.launches)
+    gaps = layers * total(gap_cycles(part, gpu, gpu.calibration) for part in times.launches)
     once = np.maximum(times.overhead_cycles - gaps, 0.0)
     return Body("start", (Step("launch", None, once, actions=board_charges(times)),))
-
-
-def _gap(part: LaunchTime, gpu: Gpu) -> Array:
-    return part.runs_at_all * gpu.calibration.get("gap", part.launch.family) * gpu.clock_hz
 
 
 def _nodes(part: LaunchTime, number: int, times: Times, gpu: Gpu) -> Iterator[Node]:
     """The gap before a launch, and its thread blocks."""
     name = node_name(number, part)
-    yield Body(f"{name}.gap", (Step("gap", None, _gap(part, gpu)),))
+    yield Body(f"{name}.gap", (Step("gap", None, gap_cycles(part, gpu, gpu.calibration)),))
     yield Dispatch(
         name=name,
         runs=part.runs,

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from dse.arch.gpu import Gpu
     from dse.workloads.launches import Demand, Launch
 
-PIPES = ("tensor", "exp", "fp32", "shared", "stream")
+WORK, STREAMS = ("tensor", "exp", "fp32"), ("shared", "stream")
+PIPES = (*WORK, *STREAMS)
 WARP_THREADS = 32.0
 
 
@@ -75,13 +76,16 @@ def pipes(demand: Demand, family: str, gpu: Gpu, constants: Calibration) -> Mapp
 def overlapped(busy: Mapping[str, Array], overlap: Array, sharing: Array) -> Array:
     """Cycles of one tile: the longest demand and what does not hide behind it.
 
-    Of the other demands the share ``1 - overlap`` is exposed; with several blocks on an SM each exposes it only where
-    no other fills in: it is divided by their number.
+    Data stream in while the units work: they take part as a floor. Of the other demands the share ``1 - overlap`` is
+    exposed; with several blocks on an SM each exposes it only where no other fills in: it is divided by their number.
     """
     longest, every = ZERO, ZERO
-    for cycles in busy.values():
-        longest, every = np.maximum(longest, cycles), every + cycles
-    return longest + (1.0 - overlap) * (every - longest) / sharing
+    for name in WORK:
+        longest, every = np.maximum(longest, busy[name]), every + busy[name]
+    found = longest + (1.0 - overlap) * (every - longest) / sharing
+    for name in STREAMS:
+        found = np.maximum(found, busy[name])
+    return found
 
 
 def block_runs(launch: Launch, gpu: Gpu, constants: Calibration) -> tuple[list[Run], Array]:
@@ -93,14 +97,22 @@ def block_runs(launch: Launch, gpu: Gpu, constants: Calibration) -> tuple[list[R
     family, sharing = launch.family, resident(launch, gpu)
     overlap, masked = constants.get("overlap", family), constants.get("masked", family)
     chain = constants.get("chain", family) if launch.carried else ZERO
+    waiting = block_latency(launch, gpu, constants)
     found = []
     for run in launch.blocks:
         tile = overlapped(pipes(run.tile, family, gpu, constants), overlap, sharing)
         once = overlapped(pipes(run.once, family, gpu, constants), overlap, sharing)
         work = once + run.masked * masked * tile
-        first = sharing * (run.first * tile + work) + run.first * chain + constants.get("prologue", family)
+        first = sharing * (run.first * tile + work) + run.first * chain + waiting
         found.append(Run(first, sharing * run.step * tile + run.step * chain, run.classes, run.each))
     return found, gpu.sms * sharing
+
+
+def block_latency(launch: Launch, gpu: Gpu, constants: Calibration) -> Array:
+    """Cycles a block waits beside its work: its round trips to memory and its prologue."""
+    trips = launch.round_trips * constants.get("round_trip", launch.family) * gpu.clock_hz
+    found: Array = trips + constants.get("prologue", launch.family)
+    return found
 
 
 def busy_cycles(launch: Launch, gpu: Gpu, constants: Calibration) -> Mapping[str, Array]:

@@ -10,33 +10,49 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dse.simulator.arrays import ONE, ZERO, Array
+from dse.simulator.arrays import ONE, ZERO, Array, total
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from dse.arch.gpu import Gpu
     from dse.workloads.launches import Launch, Traffic
 
 
-def dram_bytes(launch: Launch, gpu: Gpu, slots: Array, *, warm: bool = False) -> Mapping[str, Array]:
+def kept(launches: Sequence[Launch], gpu: Gpu) -> NDArray[np.bool_]:
+    """Where the cache holds all data of a sequence of launches, so that running it again moves nothing.
+
+    Data a little larger than the cache are all replaced before they come again: there is no share in between. Tensors
+    of the same name in several launches are the same data.
+    """
+    unique: dict[str, Array] = {}
+    for launch in launches:
+        for name, tensor in launch.tensors.items():
+            unique[name] = np.maximum(unique.get(name, ZERO), tensor.unique)
+    found: NDArray[np.bool_] = _fitting(total(unique.values()), gpu.l2_bytes) >= 1.0
+    return found
+
+
+def dram_bytes(
+    launch: Launch, gpu: Gpu, slots: Array, stays: NDArray[np.bool_] | None = None
+) -> Mapping[str, Array]:
     """Bytes each tensor of a launch moves over the off-chip interface.
 
-    ``slots`` blocks run together. ``warm`` says that the launch before left the same data in the cache: what fits
-    costs nothing then.
+    ``slots`` blocks run together. ``stays`` says where the cache holds all data from a run before.
     """
     near, far = ZERO, ZERO
     for tensor in launch.tensors.values():
         touched = _touched(tensor, launch.count, slots)
         near = near + touched
         far = far + (tensor.unique if tensor.far else touched)
-    stays = _fitting(launch.unique_bytes, gpu.l2_bytes) >= 1.0 if warm else False
     found = {}
     for name, tensor in launch.tensors.items():
         again = _sharers(tensor) / _together(tensor, slots) - 1.0
         hit = _fitting(far if tensor.far else near, gpu.l2_bytes)
         moved = tensor.unique * (ONE + again * (1.0 - hit))
-        found[name] = np.where(stays, 0.0, moved)
+        found[name] = moved if stays is None else np.where(stays, 0.0, moved)
     return found
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _COMMON = {"extends", "title", "summary", "source", "notes", "assumes"}
 _ROOMS = {shelf.kind: shelf.room for shelf in listing.SHELVES.values()} | {
     "sram": "arch/tables",
+    "table": "studies/gpu",
     "technology": "arch/tables",
     "passage": "workloads/texts",
     "laws": "workloads/laws",
@@ -312,6 +313,16 @@ def _trace(path: Path) -> str:
     return f"trace of {read_trace(path).kernel}"
 
 
+def _table(path: Path) -> str:
+    """Description of a latency table, and its rules against the columns of the table beside it."""
+    from dse.studies.latency.table import load_table
+
+    if not path.with_suffix(".csv").is_file():
+        raise ConfigError(f"{listing.shown(path)}: there is no {path.stem}.csv beside it")
+    found = load_table(str(path.with_suffix(".csv")))
+    return f"table, {len(found.rows)} rows, {len(found.kernels)} classes"
+
+
 def _by_schema(kind: str) -> Callable[[Path], str]:
     """Keys and values only."""
 
@@ -333,6 +344,7 @@ CHECKS: dict[str, Callable[[Path], str]] = {
     "sweep": _sweep,
     "study": _study,
     "suite": _suite,
+    "table": _table,
     "sram": _by_schema("sram"),
     "technology": _by_schema("technology"),
     "passage": _by_schema("passage"),

@@ -23,6 +23,7 @@ SCHEMAS = {
     "sweep": ("dse.studies.sweep_file", "SweepFile"),
     "study": ("dse.studies.study_file", "StudyFile"),
     "suite": ("dse.studies.measure_suite", "SuiteFile"),
+    "table": ("dse.studies.latency.description", "TableFile"),
     "sram": ("dse.arch.tables.sram", "SramFile"),
     "technology": ("dse.simulator.technology", "TechnologyFile"),
     "passage": ("dse.workloads.passage", "Passage"),

@@ -1,0 +1,220 @@
+"""Launches behind rows that ``dse measure`` wrote: this project's kernels and microbenchmarks at their parameters.
+
+Modelled: dense, causal, windowed and block-sparse prefill, split decode, absorbed latent decode, chunked linear
+attention, microbenchmarks; what a block takes of an SM is read from the row where the measuring machine compiled it.
+Kernels that are not listed in ``BUILDERS`` (several launches that depend on values) have no launches here: their rows
+are counted, not compared.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dse.errors import ConfigError
+from dse.studies.latency.kernels import Alternative
+from dse.workloads.launch_shapes import attention, decode, linear_attention
+from dse.workloads.launches import NOTHING, ONCE, Blocks, Demand, Launch, Resources, Traffic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    import pandas as pd
+
+    from dse.arch.gpu import Gpu
+
+HOT = "hot"
+TEAM = 1024.0  # elements of a block of the microbenchmarks
+PRODUCT = (128.0, 128.0, 64.0)  # of the tensor microbenchmark
+WHOLE = "full"
+
+
+def own_alternatives(rows: pd.DataFrame, gpu: Gpu) -> Iterator[tuple[int, Alternative]]:
+    """Position and launches of every row whose kernel is known.
+
+    Raises
+    ------
+    ConfigError
+        A row lacks a parameter of its kernel, or it is no number.
+    """
+    for place, row in enumerate(rows.to_dict("records")):
+        build = BUILDERS.get(str(row["kernel"]))
+        if build is None:
+            continue
+        try:
+            launches = build(_Row({str(name): cell for name, cell in row.items()}), gpu)
+        except (KeyError, ValueError) as error:
+            raise ConfigError(
+                f"{row['class']} {row['kernel']}: parameter {error} is missing or wrong"
+            ) from None
+        warm = row["cache"] == HOT
+        yield (
+            place,
+            Alternative(_compiled(launches, str(row.get("launches", ""))), np.ones(1, dtype=bool), warm),
+        )
+
+
+class _Row:
+    """Parameters of one row."""
+
+    def __init__(self, cells: Mapping[str, Any]) -> None:
+        self._cells = cells
+
+    def number(self, name: str, other: str = "") -> float:
+        """A parameter as a number; where the kernel does not have it, that of ``other``."""
+        text = str(self._cells.get(name, ""))
+        return float(text) if text or not other else self.number(other)
+
+    def flag(self, name: str) -> bool:
+        """Whether a flag is set."""
+        return str(self._cells.get(name, "")) == "true"
+
+    def text(self, name: str, default: str) -> str:
+        """A choice."""
+        return str(self._cells.get(name, "")) or default
+
+
+def _compiled(launches: Sequence[Launch], text: str) -> tuple[Launch, ...]:
+    """Launches with the resources that the measuring machine's compiler reported, in order."""
+    if not text:
+        return tuple(launches)
+    found = json.loads(text)
+    if len(found) != len(launches):
+        return tuple(launches)
+    return tuple(
+        replace(launch, resources=_resources(one), compiled={})
+        for launch, one in zip(launches, found, strict=True)
+    )
+
+
+def _resources(one: Mapping[str, Any]) -> Resources:
+    names = ("shared_bytes", "registers", "warps", "stages")
+    values = [np.full(1, float(one[name]) if one.get(name) is not None else np.nan) for name in names]
+    return Resources(*values)
+
+
+def _flash(row: _Row, gpu: Gpu) -> tuple[Launch, ...]:
+    return (
+        attention(
+            batch=row.number("batch"), heads=row.number("heads"), kv_heads=row.number("kv_heads", "heads"),
+            queries=row.number("queries", "sequence"), keys=row.number("sequence"), depth=row.number("head_dim"),
+            value_depth=row.number("value_dim", "head_dim"), causal=row.flag("causal"),
+            tile_queries=row.number("tile_queries"), tile_keys=row.number("tile_keys"),
+            precision=row.text("precision", "fp16"), padded=True,
+        ),
+    )  # fmt: skip
+
+
+def _window(row: _Row, gpu: Gpu) -> tuple[Launch, ...]:
+    """A causal window over one axis; boxes of several axes are not counted here."""
+    if row.text("axes", WHOLE) != WHOLE or row.text("dilation", WHOLE) != WHOLE or not row.flag("causal"):
+        return ()
+    return (
+        attention(
+            batch=row.number("batch"), heads=row.number("heads"), kv_heads=row.number("kv_heads", "heads"),
+            queries=row.number("sequence"), keys=row.number("sequence"), depth=row.number("head_dim"),
+            causal=True, window=row.number("window"), tile_queries=row.number("query_tile"),
+            tile_keys=row.number("key_tile"), precision=row.text("precision", "fp16"), padded=True,
+        ),
+    )  # fmt: skip
+
+
+def _split(row: _Row, gpu: Gpu) -> tuple[Launch, ...]:
+    group = row.number("heads") / row.number("kv_heads")
+    return decode(
+        batch=row.number("batch"), heads=row.number("heads"), kv_heads=row.number("kv_heads"),
+        keys=row.number("sequence"), depth=row.number("head_dim"), splits=row.number("splits"),
+        tile_rows=max(16.0, 2.0 ** np.ceil(np.log2(group))), tile_keys=row.number("tile_keys"),
+        precision=row.text("precision", "fp16"), padded=True,
+    )  # fmt: skip
+
+
+def _latent(row: _Row, gpu: Gpu) -> tuple[Launch, ...]:
+    """Absorbed latent attention: one key head whose latents are also the values; one launch."""
+    main, _ = decode(
+        batch=row.number("batch"), heads=row.number("heads"), kv_heads=1.0, keys=row.number("sequence"),
+        depth=row.number("latent_dim") + row.number("rope_dim"), value_depth=row.number("latent_dim"),
+        tile_rows=row.number("tile_heads"), tile_keys=row.number("tile_keys"),
+        precision=row.text("precision", "fp16"), shared_values=True,
+    )  # fmt: skip
+    return (main,)
+
+
+def _chunks(row: _Row, gpu: Gpu) -> tuple[Launch, ...]:
+    return (
+        linear_attention(
+            batch=row.number("batch"), heads=row.number("heads"), length=row.number("sequence"),
+            chunk=row.number("chunk"), depth=row.number("head_dim"),
+            value_depth=row.number("value_dim", "head_dim"), precision=row.text("precision", "fp16"),
+        ),
+    )  # fmt: skip
+
+
+def _empty(row: _Row, gpu: Gpu) -> tuple[Launch, ...]:
+    return (_bench("empty", ONCE, Demand()),)
+
+
+def _copy(row: _Row, gpu: Gpu) -> tuple[Launch, ...]:
+    size = np.full(1, row.number("size"))
+    part = np.full(1, 4.0 * TEAM)
+    tensors = {"in": Traffic(size, size), "out": Traffic(size, size, written=True)}
+    return (
+        _bench("copy", np.ceil(size / part), Demand(read_bytes=part, written_bytes=part), tensors=tensors),
+    )
+
+
+def _l2(row: _Row, gpu: Gpu) -> tuple[Launch, ...]:
+    size = np.full(1, row.number("size"))
+    trips = np.full(1, row.number("passes")) * size / (4.0 * TEAM)
+    step = Demand(read_bytes=np.full(1, 4.0 * TEAM), fp32=np.full(1, TEAM))
+    programs = np.full(1, row.number("programs"))
+    tensors = {"in": Traffic(size, size * programs * row.number("passes"))}
+    return (_bench("l2", programs, step, trips, tensors),)
+
+
+def _tensor(row: _Row, gpu: Gpu) -> tuple[Launch, ...]:
+    m, n, k = PRODUCT
+    step = Demand({"fp16": np.full(1, 2.0 * m * n * k)})
+    return (_bench("tensor", np.full(1, row.number("programs")), step, np.full(1, row.number("steps"))),)
+
+
+def _exp(row: _Row, gpu: Gpu) -> tuple[Launch, ...]:
+    step = Demand(exps=np.full(1, TEAM))
+    return (_bench("exp", np.full(1, row.number("programs")), step, np.full(1, row.number("steps"))),)
+
+
+def _fp32(row: _Row, gpu: Gpu) -> tuple[Launch, ...]:
+    step = Demand(fp32=np.full(1, TEAM))
+    return (_bench("fp32", np.full(1, row.number("programs")), step, np.full(1, row.number("steps"))),)
+
+
+def _bench(
+    name: str,
+    count: np.ndarray,
+    step: Demand,
+    steps: np.ndarray = ONCE,
+    tensors: Mapping[str, Traffic] | None = None,
+) -> Launch:
+    """A launch of equal blocks."""
+    flops = steps * count * sum(step.flops.values(), NOTHING)
+    return Launch(
+        name, "other", (Blocks(steps, NOTHING, ONCE, count, step),), tensors or {}, flops=flops,
+    )  # fmt: skip
+
+
+BUILDERS: dict[str, Callable[[_Row, Gpu], tuple[Launch, ...]]] = {
+    "flash_forward": _flash,
+    "tile_list": _window,
+    "split_kv_decode": _split,
+    "mla_decode": _latent,
+    "linear_chunk": _chunks,
+    "empty": _empty,
+    "copy": _copy,
+    "l2": _l2,
+    "tensor": _tensor,
+    "exp": _exp,
+    "fp32": _fp32,
+}

@@ -1,0 +1,135 @@
+"""Seconds a machine takes for every row of a table: launches behind the rows, timed by the law of the machine's kind.
+
+Where a library chooses among several ways to run a row, the fastest is taken. Not modelled: rows of several classes
+that share a launch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dse.errors import ConfigError
+from dse.studies.latency.kernels import alternatives
+from dse.studies.latency.own import own_alternatives
+from dse.studies.latency.table import CLASS, OWN
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import TypeAlias
+
+    from numpy.typing import NDArray
+
+    from dse.arch.calibration.constants import Calibration
+    from dse.arch.gpu import Gpu
+    from dse.studies.latency.kernels import Alternative
+    from dse.studies.latency.table import LatencyTable
+
+    Floats = NDArray[np.float64]
+    Part: TypeAlias = tuple[NDArray[np.int64], Sequence[Alternative]]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Launches behind the rows of a table on one machine, class by class; rows of no class have none.
+
+    ``parts`` holds for each class its rows' positions and the ways they may have run.
+    """
+
+    gpu: Gpu
+    count: int
+    parts: tuple[Part, ...]
+
+    def seconds(self, constants: Calibration) -> Floats:
+        """Predicted time of every row, NaN for rows of no class."""
+        from dse.simulator.gpu.law import predict
+
+        found = np.full(self.count, np.nan)
+        for places, ways in self.parts:
+            best = np.full(len(places), np.inf)
+            for way in ways:
+                time = predict(way.launches, self.gpu, constants, warm=way.warm).seconds
+                best = np.where(way.possible, np.minimum(best, time), best)
+            found[places] = best
+        return found
+
+    def keys(self) -> list[bytes]:
+        """For every row something that is equal for rows whose launches are, empty for rows of no class."""
+        found = [b""] * self.count
+        for places, ways in self.parts:
+            columns = np.concatenate([_numbers(way, len(places)) for way in ways])
+            for i, place in enumerate(places):
+                found[place] = np.ascontiguousarray(columns[:, i]).tobytes()
+        return found
+
+    def roofline(self) -> Floats:
+        """Seconds by data-sheet peaks alone: useful FLOPs, or distinct bytes, whichever takes longer."""
+        peak = float(self.gpu.peak_flop_per_s[0])
+        found = np.full(self.count, np.nan)
+        for places, ways in self.parts:
+            flops, moved = work(ways, len(places))
+            found[places] = np.maximum(flops / peak, moved / float(self.gpu.dram_byte_per_s[0]))
+        return found
+
+    def work(self) -> tuple[Floats, Floats]:
+        """Useful FLOPs and distinct bytes of every row, NaN for rows of no class."""
+        flops, moved = np.full(self.count, np.nan), np.full(self.count, np.nan)
+        for places, ways in self.parts:
+            flops[places], moved[places] = work(ways, len(places))
+        return flops, moved
+
+
+def rows_of(table: LatencyTable, gpu: Gpu) -> Rows:
+    """Launches behind the rows of a table.
+
+    Raises
+    ------
+    ConfigError
+        A kernel is unknown, or a column it needs is missing.
+    """
+    parts: list[Part] = []
+    if table.file is None:
+        found = own_alternatives(table.rows, gpu)
+        parts = [(np.array([place]), (way,)) for place, way in found if way.launches]
+    for name, (kernel, options) in table.kernels.items():
+        places = np.flatnonzero(np.asarray(table.rows[CLASS] == name))
+        if len(places) and kernel != OWN:
+            parts.append((places, alternatives(kernel, table.rows.iloc[places], options, gpu)))
+    if not parts:
+        raise ConfigError(f"{table.name}: no row is of a kernel whose launches are known")
+    return Rows(gpu, len(table.rows), tuple(parts))
+
+
+def work(ways: Sequence[Alternative], n: int) -> tuple[Floats, Floats]:
+    """Useful FLOPs and distinct bytes of rows: those of the first way, whose tensors no way can do without.
+
+    A tensor that several launches of a sequence name counts once.
+    """
+    flops = np.zeros(n)
+    moved: dict[str, Floats] = {}
+    for launch in ways[0].launches:
+        flops += np.nan_to_num(np.broadcast_to(launch.flops, n))
+        for name, tensor in launch.tensors.items():
+            moved[name] = np.maximum(moved.get(name, np.zeros(n)), np.broadcast_to(tensor.unique, n))
+    return flops, np.sum(list(moved.values()), axis=0)
+
+
+def _numbers(way: Alternative, n: int) -> Floats:
+    """Everything the law reads of the launches of a way, one column for each row."""
+    found: list[Floats] = [way.possible.astype(np.float64)]
+    for launch in way.launches:
+        for run in launch.blocks:
+            found += [
+                run.first,
+                run.step,
+                run.classes,
+                run.each,
+                run.masked,
+                run.tile.exps,
+                run.tile.read_bytes,
+            ]
+            found += [*run.tile.flops.values(), run.once.read_bytes, run.once.written_bytes]
+        found += [part for tensor in launch.tensors.values() for part in (tensor.unique, tensor.total)]
+    return np.stack([np.broadcast_to(one, n) for one in found])

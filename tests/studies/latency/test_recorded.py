@@ -1,0 +1,67 @@
+"""A recorded table through calibrate and compare: planted constants come back, errors fall to the noise."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dse.arch.calibration.constants import load_calibration
+from tests.studies.cli_runner import dse
+from tests.studies.latency.recorded import PLANTED, write_recorded
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("recorded")
+    table, made = folder / "measured.csv", folder / "made.yaml"
+    write_recorded(table)
+    ran = dse("calibrate", "h200", table, "--rows", "calibration", "-o", made)
+    assert ran.code == 0, ran.err
+    return table, made
+
+
+def test_planted_constants_come_back(recorded: tuple[Path, Path]) -> None:
+    known = load_calibration(recorded[1])
+    assert known.rows == {"measured": [["split=calibration"]]}
+    for name, truth in PLANTED.items():
+        low, high = known.intervals[name]
+        assert low * 0.98 <= truth <= high * 1.02
+        if name in {"launch", "round_trip", "tensor_efficiency", "dram_efficiency"}:
+            assert float(known.get(name)[0]) == pytest.approx(truth, rel=0.05)
+
+
+def test_errors_of_unseen_rows_are_the_noise(recorded: tuple[Path, Path], tmp_path: Path) -> None:
+    table, made = recorded
+    out = tmp_path / "figures"
+    ran = dse("compare", "h200", table, "--calibration", made, "--out", out, "--format", "json")
+    assert ran.code == 0, ran.err
+    found: dict[str, dict[str, Any]] = {one["class"]: one for one in json.loads(ran.out)}
+    assert {"dense_prefill", "decode", "linear", "mla", "all"} <= set(found)
+    assert "microbenchmark" not in found  # all of them were fitted on
+    for kind in ("dense_prefill", "decode", "linear", "mla"):
+        assert found[kind]["mape"] <= 0.02
+        assert found[kind]["noise_floor"] == pytest.approx(0.008, abs=0.006)
+    assert found["decode"]["baselines"]["peak_roofline"] > 5 * found["decode"]["mape"]
+    assert "36 rows" not in ran.err
+    assert "2 rows that no launch is known for" in ran.err
+    assert "dense_prefill flash_forward: failed: out of memory" in ran.err
+    assert {path.name for path in out.iterdir()} >= {"rows.csv", "errors.csv", "scatter.pdf", "residuals.png"}
+
+
+def test_without_constants_the_data_sheet_is_far_off(recorded: tuple[Path, Path]) -> None:
+    ran = dse(
+        "compare", "h200", recorded[0], "--calibration", "none", "--tolerance", "0.05", "--format", "json"
+    )
+    assert ran.code == 1
+    assert max(one["mape"] for one in json.loads(ran.out)) > 0.2
+
+
+def test_rows_of_another_device_are_said_to_be(recorded: tuple[Path, Path]) -> None:
+    ran = dse("compare", "a100", recorded[0], "--filter", "split=new_shapes", "--calibration", recorded[1])
+    assert ran.code == 0
+    assert "note: these rows were measured on NVIDIA H200" in ran.err
