@@ -12,10 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dse.mappers.nests.part import NestPart
+from dse.mappers.nests.pruned import explore_part
 from dse.mappers.search.candidates import grid
+from dse.mappers.search.each import chooser
 from dse.mappers.search.search import BATCH
 from dse.mappers.space import SpaceFile, blocks, combinations, has_space, load_space
 from dse.simulator.evaluate import evaluate
+from dse.simulator.loop_nest.mapping import KIND
 from dse.simulator.lowering import lower
 from dse.simulator.stack import take
 
@@ -30,8 +34,11 @@ if TYPE_CHECKING:
 
 
 def explore(search: Search) -> None:
-    """Try every candidate, in the order of the space."""
+    """Try every candidate, in the order of the space; of loop nests those that no argument excludes."""
     for part in search.space.parts:
+        if isinstance(part, NestPart):
+            explore_part(part, search)
+            continue
         lengths = tuple(len(axis.choices) for axis in part.axes)
         total = math.prod(lengths)
         for start in range(0, total, BATCH):
@@ -43,6 +50,8 @@ def choose(
     workload: Workload, machine: SpatialArray, mapping: Mapping, accounting: str, size: int
 ) -> list[Mapping]:
     """The best mapping of each design point; the mapping itself where it has no space."""
+    if mapping.file.kind == KIND:
+        return chooser(explore, None)(workload, machine, mapping, accounting, size)
     if not has_space(mapping) or not workload.sizes:
         return [mapping] * size
     space = load_space(mapping.name)

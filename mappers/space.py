@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dse import spec
 from dse.errors import ConfigError, Problem, nearest
+from dse.simulator.loop_nest.mapping import ConventionsFile
 from dse.simulator.mapping import Mapping, load_mapping
 from dse.units import PositiveCount
 
@@ -28,12 +29,36 @@ class RangeFile(spec.Spec):
     most: PositiveCount | None = None
 
 
+class NestsFile(spec.Spec):
+    """Loop nests of a cascade: how its Einsums may be fused, and what may vary in each group."""
+
+    cascade: str = Field(default="", description="cascade to map; the workload's own if left out")
+    fusion: Literal["all", "none", "full"] = Field(
+        default="all",
+        description="every way to fuse neighbouring Einsums, each Einsum alone, or all together",
+    )
+    windows: list[PositiveCount] = Field(
+        default_factory=lambda: [1, 2],
+        description="tiles in flight to try where Einsums are fused; 1: one Einsum after another",
+    )
+    tiles: Literal["all", "counts", "perfect"] = Field(
+        default="all", description="tile sizes: all, the smallest for each number of tiles, or divisors"
+    )
+    parts: dict[str, PositiveCount] = Field(
+        default_factory=dict, description="size of the inner parts of split ranks, such as keys in a tile"
+    )
+    conventions: ConventionsFile | None = Field(
+        default=None, description="what is counted how; as the machine's mapping says if left out"
+    )
+
+
 class SpaceFile(spec.Spec):
     """A space file: the mapping it varies, what may vary, and what is fixed, forbidden or bounded."""
 
     title: str
     source: str
-    mapping: str
+    mapping: str = Field(default="", description="mapping whose options and numbers vary")
+    nests: NestsFile | None = Field(default=None, description="loop nests instead of a mapping's options")
     options: dict[str, list[str]] = Field(
         default_factory=dict,
         description="choices allowed for each option of the mapping; all choices of an option not named",
@@ -52,11 +77,21 @@ class SpaceFile(spec.Spec):
         default_factory=list,
         description="further spaces searched beside this one, with mappings of their own",
     )
-    fix: dict[str, str] = Field(default_factory=dict, description="axis: the one choice it keeps")
+    fix: dict[str, str | list[str]] = Field(
+        default_factory=dict, description="axis: the one choice it keeps, or those it keeps"
+    )
     forbid: list[dict[str, str]] = Field(
         default_factory=list, description="combinations of choices that are left out"
     )
     range: dict[str, RangeFile] = Field(default_factory=dict, description="bounds of numeric axes")
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if bool(self.mapping) == (self.nests is not None):
+            raise ValueError("needs either mapping or nests")
+        if self.nests is not None and (self.options or self.numbers or self.cascades):
+            raise ValueError("options, numbers and cascades belong to a mapping, not to nests")
+        return self
 
 
 def has_space(mapping: Mapping) -> bool:

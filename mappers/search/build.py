@@ -8,23 +8,31 @@ import numpy as np
 
 from dse import spec
 from dse.errors import ConfigError, Problem, nearest
+from dse.mappers.nests.build import nest_parts
 from dse.mappers.search.candidates import Axis, Space
 from dse.mappers.search.option_space import CASCADE, OptionPart
-from dse.mappers.space import SpaceFile, blocks, has_space, load_space, numbers_of, options_of
+from dse.mappers.space import NestsFile, SpaceFile, blocks, has_space, load_space, numbers_of, options_of
 from dse.simulator.arrays import product
+from dse.simulator.loop_nest.mapping import KIND, ConventionsFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dse.arch.machine import Machine
+    from dse.mappers.nests.part import NestPart
     from dse.simulator.mapping import Mapping
     from dse.workloads.workload import Workload
 
 
 def space_file(mapping: Mapping) -> SpaceFile:
-    """The space shipped under a mapping's name, or all of the mapping's options where there is none."""
+    """The space shipped under a mapping's name; else all loop nests, or all of the mapping's options."""
     if has_space(mapping):
         return load_space(mapping.name)
+    if mapping.file.kind == KIND:
+        conventions = ConventionsFile(**mapping.file.conventions.model_dump())
+        return SpaceFile(
+            title="loop nests", source="the mapping itself", nests=NestsFile(conventions=conventions)
+        )
     return SpaceFile(
         title=f"options of {mapping.name}", source="the mapping itself", mapping=str(mapping.path)
     )
@@ -39,7 +47,7 @@ def space_of(workload: Workload, machine: Machine, accounting: str, file: SpaceF
         The file names a mapping, option, choice or axis there is not, or leaves nothing.
     """
     files = list(_with_alternatives(file, set()))
-    parts = tuple(_part(each, workload, machine, accounting) for each in files)
+    parts = tuple(part for each in files for part in _parts(each, workload, machine, accounting))
     problems = [problem for each in files for problem in _misnamed(each, parts)]
     if problems:
         raise ConfigError(*problems)
@@ -59,8 +67,19 @@ def _with_alternatives(file: SpaceFile, seen: set[str]) -> Iterator[SpaceFile]:
         yield from _with_alternatives(load_space(name), seen)
 
 
-def _part(file: SpaceFile, workload: Workload, machine: Machine, accounting: str) -> OptionPart:
+def _parts(
+    file: SpaceFile, workload: Workload, machine: Machine, accounting: str
+) -> Iterator[OptionPart | NestPart]:
     """The candidates of one file."""
+    if file.nests is None:
+        yield _option_part(file, workload, machine, accounting)
+        return
+    for part in nest_parts(file.nests, workload, machine):
+        yield part.narrowed(tuple(_narrowed(file, axis) for axis in part.axes))
+
+
+def _option_part(file: SpaceFile, workload: Workload, machine: Machine, accounting: str) -> OptionPart:
+    """Options and numbers of the mapping a file names."""
     axes = [Axis(name, tuple(choices)) for name, choices in options_of(file).items()]
     if file.cascades:
         axes.append(Axis(CASCADE, tuple(file.cascades)))
@@ -84,7 +103,9 @@ def _narrowed(file: SpaceFile, axis: Axis) -> Axis:
     """An axis with what is fixed or out of range left out."""
     choices = axis.choices
     if axis.name in file.fix:
-        choices = tuple(choice for choice in choices if _matches(choice, file.fix[axis.name]))
+        kept = file.fix[axis.name]
+        texts = [kept] if isinstance(kept, str) else kept
+        choices = tuple(choice for choice in choices if any(_matches(choice, text) for text in texts))
     bounds = file.range.get(axis.name)
     if bounds is not None:
         most = np.inf if bounds.most is None else bounds.most
@@ -100,7 +121,7 @@ def _matches(choice: str | float, text: str) -> bool:
     return choice == text or (isinstance(choice, float) and f"{choice:.0f}" == text)
 
 
-def _misnamed(file: SpaceFile, parts: tuple[OptionPart, ...]) -> list[Problem]:
+def _misnamed(file: SpaceFile, parts: tuple[OptionPart | NestPart, ...]) -> list[Problem]:
     """Constraints on axes that no part has, and forbidden choices nobody offers."""
     names = {axis.name: axis for part in parts for axis in part.axes}
     numeric = {axis.name for axis in names.values() if isinstance(axis.choices[0], float)}
@@ -113,7 +134,9 @@ def _misnamed(file: SpaceFile, parts: tuple[OptionPart, ...]) -> list[Problem]:
     ]
 
 
-def _typed(rule: dict[str, str], parts: tuple[OptionPart, ...]) -> Iterator[tuple[str, str | float]]:
+def _typed(
+    rule: dict[str, str], parts: tuple[OptionPart | NestPart, ...]
+) -> Iterator[tuple[str, str | float]]:
     """A forbidden combination with its choices as the axes hold them."""
     for name, text in rule.items():
         offered = [

@@ -99,6 +99,36 @@ class Space:
         return sum(self.sizes())
 
 
+def rejected(size: int, why: str) -> Measures:
+    """Candidates that cannot be built."""
+    never = np.full(size, np.inf)
+    return Measures(never, never, never, never, np.ones(size, dtype=np.int16), (why,), never)
+
+
+def joined(parts: list[Measures], places: list[Codes]) -> Measures:
+    """Measures of several structures in the order of the candidates."""
+    order = np.argsort(np.concatenate(places), kind="stable")
+    reasons = tuple(dict.fromkeys(reason for part in parts for reason in part.reasons))
+
+    def column(name: str) -> Array:
+        found: Array = np.concatenate([getattr(part, name) for part in parts])[order]
+        return found
+
+    codes = []
+    for part in parts:
+        table = np.array([0, *(1 + reasons.index(reason) for reason in part.reasons)], dtype=np.int16)
+        codes.append(table[part.reason])
+    return Measures(
+        seconds=column("seconds"),
+        joules=column("joules"),
+        onchip_bytes=column("onchip_bytes"),
+        area_m2=column("area_m2"),
+        reason=np.concatenate(codes)[order],
+        reasons=reasons,
+        excess=column("excess"),
+    )
+
+
 def choices_of(part: Part, code: Codes) -> dict[str, str | float]:
     """What a candidate chose on each axis."""
     return {axis.name: axis.choices[index] for axis, index in zip(part.axes, code, strict=True)}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def chooser(
-    explore: Callable[[Search], None], budget: int
+    explore: Callable[[Search], None], budget: int | None
 ) -> Callable[[Workload, Machine, Mapping, str, int], list[Mapping]]:
     """``choose`` of a mapper that explores each point's space for latency, with a budget of candidates."""
 

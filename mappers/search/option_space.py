@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dse.errors import DseError
-from dse.mappers.search.candidates import Axis, Measures
+from dse.mappers.search.candidates import Axis, Measures, joined, rejected
 from dse.simulator.evaluate import evaluate
 from dse.simulator.lowering import lower
 from dse.simulator.mapping import Mapping, load_mapping
@@ -47,7 +47,7 @@ class OptionPart:
             mine = np.flatnonzero(inverse.reshape(-1) == number)
             parts.append(self._measured(tuple(structure.tolist()), codes[mine]))
             places.append(mine)
-        return _joined(parts, places)
+        return joined(parts, places)
 
     def point(self, code: Codes) -> tuple[Workload, Machine, Mapping]:
         """The design point of one candidate."""
@@ -79,7 +79,7 @@ class OptionPart:
             chosen = mapping.with_numbers(**self._numbers(codes))
             lowered = lower(work, self.machine, chosen, self.accounting)
         except DseError as error:
-            return _rejected(len(codes), error.problems[0].message)
+            return rejected(len(codes), error.problems[0].message)
         facts, evaluation = lowered.facts, evaluate(lowered.program)
         size = len(codes)
         names = tuple(constraint.name for constraint in lowered.program.all_constraints)
@@ -106,36 +106,6 @@ def _excess(evaluation: Evaluation) -> Array:
     return found
 
 
-def _rejected(size: int, why: str) -> Measures:
-    """Candidates that cannot be built."""
-    never = np.full(size, np.inf)
-    return Measures(never, never, never, never, np.ones(size, dtype=np.int16), (why,), never)
-
-
 def _spread(array: Array, size: int) -> Array:
     found: Array = np.array(np.broadcast_to(array, (size,)), dtype=np.float64)
     return found
-
-
-def _joined(parts: list[Measures], places: list[Codes]) -> Measures:
-    """Measures of several structures in the order of the candidates."""
-    order = np.argsort(np.concatenate(places), kind="stable")
-    reasons = tuple(dict.fromkeys(reason for part in parts for reason in part.reasons))
-
-    def column(name: str) -> Array:
-        found: Array = np.concatenate([getattr(part, name) for part in parts])[order]
-        return found
-
-    codes = []
-    for part in parts:
-        table = np.array([0, *(1 + reasons.index(reason) for reason in part.reasons)], dtype=np.int16)
-        codes.append(table[part.reason])
-    return Measures(
-        seconds=column("seconds"),
-        joules=column("joules"),
-        onchip_bytes=column("onchip_bytes"),
-        area_m2=column("area_m2"),
-        reason=np.concatenate(codes)[order],
-        reasons=reasons,
-        excess=column("excess"),
-    )

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 CHUNK = 1024
 _SMALL = 48
+_PAIRED = 64
 
 
 def front(values: Array) -> Indices:
@@ -45,6 +46,36 @@ def dominated(values: Array, by: Array) -> Mask:
         left = np.flatnonzero(~found)
         found[left] = _below(by[start : start + CHUNK], values[left])
     return found
+
+
+def front_within(groups: Indices, values: Array) -> Indices:
+    """Indices of the rows that no row of the same group dominates, ascending; of equal rows of a group the first.
+
+    Made for many groups of few rows: those of one size are compared together, pair by pair.
+    """
+    order = np.argsort(groups, kind="stable")
+    starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
+    sizes = np.diff(starts, append=len(order))
+    kept = [order[starts[sizes == 1]]]
+    for size in np.unique(sizes[sizes > 1]):
+        rows = order[starts[sizes == size][:, None] + np.arange(size)]
+        if size <= _PAIRED:
+            kept.append(rows[_alive(values[rows])])
+        else:
+            kept += [own[front(values[own])] for own in rows]
+    return np.sort(np.concatenate(kept))
+
+
+def _alive(values: Array) -> Mask:
+    """Which members of each group no other dominates; ``values`` has shape (groups, members, columns)."""
+    members = values.shape[1]
+    alive = np.ones(values.shape[:2], dtype=bool)
+    for one in range(members):
+        below = (values <= values[:, one : one + 1]).all(axis=2)
+        same = (values == values[:, one : one + 1]).all(axis=2)
+        same[:, :one] = False
+        alive[:, one] = (below & ~same).sum(axis=1) == 0
+    return alive
 
 
 def _scanned(values: Array) -> Mask:

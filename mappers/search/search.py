@@ -83,16 +83,35 @@ class Search:
                 some = some[: self.limits.budget - self.evaluated]
             if len(some):
                 found.append(self._record(part, some, part.measure(some)))
-            if self.limits.budget is not None and self.evaluated >= self.limits.budget:
-                self._stop(
-                    "budget", done=start + len(some) == len(codes) and self.evaluated == self.space.size
-                )
-            if self.limits.seconds is not None and self.seconds > self.limits.seconds:
-                self._stop("time", done=False)
+            if why := self.over:
+                done = why == "budget" and self.evaluated == self.space.size
+                self._stop("" if done else why)
         return np.concatenate(found) if found else np.zeros((0, len(self.objective.names) + 1))
 
-    def _stop(self, why: str, done: bool) -> None:
-        self.stopped = "" if done else why
+    @property
+    def over(self) -> str:
+        """The limit that is reached, ``budget`` or ``time``; empty if none is."""
+        if self.limits.budget is not None and self.evaluated >= self.limits.budget:
+            return "budget"
+        late = self.limits.seconds is not None and self.seconds > self.limits.seconds
+        return "time" if late else ""
+
+    def settle(self, part: Part, codes: Codes) -> None:
+        """Record candidates in full that a pruned search has chosen, whatever the limits."""
+        self._record(part, codes, part.measure(codes))
+
+    def counted(self, partial: int) -> None:
+        """Count partial mappings that a pruned search has evaluated, and tell who watches."""
+        self.evaluated += partial
+        if self.progress is not None:
+            self.progress(self)
+
+    def refuse(self, why: str, count: int = 1) -> None:
+        """Count candidates rejected for a reason."""
+        self.rejected[why] = self.rejected.get(why, 0) + count
+
+    def _stop(self, why: str) -> None:
+        self.stopped = why
         raise StopSearch
 
     def _record(self, part: Part, codes: Codes, measures: Measures) -> Array:
@@ -101,8 +120,7 @@ class Search:
         scores, ranking = self.objective.scores(measures), self.objective.ranking(measures)
         for number, count in zip(*np.unique(measures.reason, return_counts=True), strict=True):
             if number:
-                why = measures.reasons[number - 1]
-                self.rejected[why] = self.rejected.get(why, 0) + int(count)
+                self.refuse(measures.reasons[number - 1], int(count))
         fine = np.flatnonzero(measures.reason == 0)
         if len(fine):
             self._keep(part, codes[fine], scores[fine], ranking[fine])

@@ -18,11 +18,12 @@ from dse.simulator.loop_nest.sites import SHARED
 from dse.simulator.program import Constraint
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from dse.simulator.arrays import Mask
     from dse.simulator.loop_nest.links import Move
     from dse.simulator.loop_nest.plan import BranchPlan, Footprint, GroupPlan, Plan
+    from dse.simulator.loop_nest.terms import ByTerm
 
 TWO = np.full(1, 2.0)  # tiles in flight: one being made, one being used
 
@@ -71,13 +72,13 @@ class Costs:
         return met
 
 
-def words_of(move: Move, products: Sequence[Array]) -> Array:
+def words_of(move: Move, products: ByTerm) -> Array:
     """Words of a move."""
     words = products[move.words]
     return words if move.visits is None else words * (products[move.visits] - 1.0)
 
 
-def finish(plan: Plan, products: Sequence[Array], window: Sequence[Array] | None = None) -> Costs:
+def finish(plan: Plan, products: ByTerm, window: Sequence[Array] | None = None) -> Costs:
     """Costs at the values of every term; ``window`` holds tiles in flight for each group (1 if not given)."""
     windows = [ONE] * len(plan.groups) if window is None else list(window)
     groups = tuple(parts(plan, number, products) for number in range(len(plan.groups)))
@@ -112,7 +113,7 @@ def finish(plan: Plan, products: Sequence[Array], window: Sequence[Array] | None
     return Costs(joules, cycles, groups, busy, live, tuple(found))
 
 
-def parts(plan: Plan, number: int, products: Sequence[Array]) -> tuple[Part, ...]:
+def parts(plan: Plan, number: int, products: ByTerm) -> tuple[Part, ...]:
     """Parts of one group: its shared stores, then each branch."""
     group = plan.groups[number]
     return tuple(
@@ -120,22 +121,24 @@ def parts(plan: Plan, number: int, products: Sequence[Array]) -> tuple[Part, ...
     )
 
 
-def part(plan: Plan, number: int, owner: str, products: Sequence[Array]) -> Part:
-    """One part of a group; only the terms it needs are read."""
+def part(
+    plan: Plan, number: int, owner: str, products: ByTerm, tensors: Collection[str] | None = None
+) -> Part:
+    """One part of a group, of some ``tensors`` alone if given; only the terms it needs are read."""
     group = plan.groups[number]
     found = Part(owner)
     units = {branch.einsum: branch.unit for branch in group.branches}
-    _move(plan, found, [m for m in group.moves if m.owner == owner], units, products)
-    _hold(plan, found, [f for f in group.footprints if f.owner == owner], units, products)
+    moves = [m for m in group.moves if m.owner == owner and (tensors is None or m.tensor in tensors)]
+    stores = [f for f in group.footprints if f.owner == owner and (tensors is None or f.tensor in tensors)]
+    _move(plan, found, moves, units, products)
+    _hold(plan, found, stores, units, products)
     for branch in group.branches:
         if branch.einsum == owner:
             _work(plan, found, branch, products)
     return found
 
 
-def _move(
-    plan: Plan, found: Part, moves: list[Move], units: dict[str, str], products: Sequence[Array]
-) -> None:
+def _move(plan: Plan, found: Part, moves: list[Move], units: dict[str, str], products: ByTerm) -> None:
     """Energy and busy cycles of words that move."""
     width, sums = plan.problem.value_bytes, dict[tuple[str, str, str], Array]()
     for move in moves:
@@ -162,7 +165,7 @@ def _move(
 
 
 def _hold(
-    plan: Plan, found: Part, footprints: list[Footprint], units: dict[str, str], products: Sequence[Array]
+    plan: Plan, found: Part, footprints: list[Footprint], units: dict[str, str], products: ByTerm
 ) -> None:
     """Room of stored tiles."""
     twice = 2.0 if plan.conventions.buffering == "double" else 1.0
@@ -181,7 +184,7 @@ def _hold(
         room[memory] = room.get(memory, ZERO) + words
 
 
-def _work(plan: Plan, found: Part, branch: BranchPlan, products: Sequence[Array]) -> None:
+def _work(plan: Plan, found: Part, branch: BranchPlan, products: ByTerm) -> None:
     """Energy and busy cycles of an Einsum's operations."""
     spent = ZERO
     for work in branch.work:
@@ -217,7 +220,14 @@ def group_cycles(mine: Sequence[Part], iterations: Array, window: Array) -> Arra
             summed = summed + value
     if window is ONE or bool(np.all(window == 1.0)):
         return summed
-    busiest = _largest(list(totals.values()))
+    return overlapped(summed, _largest(list(totals.values())), iterations, window)
+
+
+def overlapped(summed: Array, busiest: Array, iterations: Array, window: Array) -> Array:
+    """Cycles of ``iterations`` tiles, ``window`` of them in flight, that take ``summed`` cycles one after another.
+
+    ``busiest`` is what the busiest resource needs for all of them. Without a window above one nothing overlaps.
+    """
     later = (iterations - 1.0) * np.maximum(busiest / iterations, summed / (iterations * window))
     return np.where(window > 1.0, summed / iterations + later, summed)
 
@@ -263,9 +273,7 @@ def _largest(values: Sequence[Array]) -> Array:
     return found
 
 
-def _constraints(
-    plan: Plan, group: GroupPlan, mine: Sequence[Part], products: Sequence[Array]
-) -> list[Constraint]:
+def _constraints(plan: Plan, group: GroupPlan, mine: Sequence[Part], products: ByTerm) -> list[Constraint]:
     """Elements of each axis, words of each element, and recurrences that advance one step at a time."""
     found = []
     for each in mine:

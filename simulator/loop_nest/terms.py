@@ -7,7 +7,7 @@ candidates costs a few array operations for each.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
@@ -69,6 +69,14 @@ class Term:
 
     name: str
     factors: Mapping[str, Factor] = field(default_factory=dict)
+
+
+class ByTerm(Protocol):
+    """Values of terms by number."""
+
+    def __getitem__(self, number: int, /) -> Array:
+        """Value of one term over candidates."""
+        ...
 
 
 @dataclass

@@ -265,6 +265,8 @@ def _space(path: Path) -> str:
     from dse.simulator.mapping import ROOM, load_file
 
     file = spec.load(path, SpaceFile, _ROOMS["space"])
+    if file.nests is not None:
+        return f"space, loop nests of {file.nests.cascade or 'any cascade'}"
     problems = list(_missing(file, "mapping", file.mapping, ROOM))
     if not problems:
         known = load_file(file.mapping).options

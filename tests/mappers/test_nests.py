@@ -1,0 +1,125 @@
+"""The pruned search of loop nests against evaluating every candidate, on small random problems and machines."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from dse.arch.machine import load_machine
+from dse.mappers.nests.part import NestPart, Setting, axes_of
+from dse.mappers.nests.pruned import explore_part
+from dse.mappers.search.candidates import Axis, Space, grid
+from dse.mappers.search.objective import objective
+from dse.mappers.search.pareto import front
+from dse.mappers.search.search import Search
+from dse.simulator.loop_nest.hierarchy import Hierarchy, hierarchy_of
+from dse.simulator.loop_nest.plan import Conventions
+from dse.simulator.loop_nest.problem import Problem, problem_of
+from dse.workloads.cascade_file import load_cascade
+
+if TYPE_CHECKING:
+    from dse.mappers.search.candidates import Measures
+
+FAST, FULL = 24, 200
+STRUCTURES, TILES = 64, 128
+CASCADES = {"matmul": (), "attention_elementwise": ("h",), "dot_then_scale": ()}
+
+
+def hierarchy(generator: np.random.Generator) -> Hierarchy:
+    """A small machine with little of everything."""
+    found = hierarchy_of(load_machine("reference_a16"))  # type: ignore[arg-type]
+    dram, buffer = found.memories
+
+    def some(*values: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        return np.array([generator.choice(values)])
+
+    small = replace(buffer, capacity_bytes=some(16, 40, 100, 4000), byte_per_cycle=some(2, 8, 64))
+    units = {
+        name: replace(unit, axes={axis: some(1, 2, 3, 4) for axis in unit.axes})
+        for name, unit in found.units.items()
+    }
+    return replace(found, memories=(replace(dram, byte_per_cycle=some(0.5, 4, 32)), small), units=units)
+
+
+def problem(generator: np.random.Generator) -> Problem:
+    name = str(generator.choice(list(CASCADES)))
+    cascade, outer = load_cascade(name), CASCADES[name]
+    most = 7 if name == "matmul" else 4
+    sizes = {rank: np.array([float(generator.integers(1, most))]) for rank in (*outer, *cascade.ranks)}
+    return problem_of(cascade, sizes, outer)
+
+
+def part(seed: int) -> NestPart:
+    """A random way to fuse a random problem on a random machine, with some choices left out."""
+    generator = np.random.default_rng(seed)
+    asked, machine = problem(generator), hierarchy(generator)
+    conventions = Conventions(
+        register_reads=generator.choice(["operation", "fill"]),
+        bandwidth=generator.choice(["pooled", "ports"]),
+        array_fill=generator.choice(["counted", "ignored"]),
+    )
+    setting = Setting(None, None, asked, machine, conventions)  # type: ignore[arg-type]
+    names = [shape.name for shape in asked.shapes]
+    cuts = [0, *sorted({int(c) for c in generator.integers(0, len(names), 2)} - {0}), len(names)]
+    groups = tuple(tuple(names[a:b]) for a, b in itertools.pairwise(cuts))
+    axes = list(axes_of(setting, groups, ("1", "2"), "all"))
+    structural = NestPart(setting, groups, tuple(axes)).structural
+    thin(axes, range(structural), STRUCTURES, generator)
+    thin(axes, range(structural, len(axes)), TILES, generator)
+    return NestPart(setting, groups, tuple(axes))
+
+
+def thin(axes: list[Axis], places: range, most: int, generator: np.random.Generator) -> None:
+    """Leave choices out, at random, until there are no more than so many combinations."""
+    while math.prod(len(axes[place].choices) for place in places) > most:
+        place = int(generator.choice([place for place in places if len(axes[place].choices) > 1]))
+        choices = axes[place].choices
+        fewer = len(choices) - max(1, len(choices) // 3)
+        left = generator.choice(len(choices), size=fewer, replace=False)
+        axes[place] = Axis(axes[place].name, tuple(choices[i] for i in sorted(left.tolist())))
+
+
+def everything(tried: NestPart) -> Measures:
+    lengths = tuple(len(axis.choices) for axis in tried.axes)
+    return tried.measure(grid(lengths, 0, math.prod(lengths)))
+
+
+def rounded(scores: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> list[tuple[str, ...]]:
+    """A Pareto front to nine digits: sums in another order differ in the last ones."""
+    short = np.array([[float(f"{value:.9e}") for value in row] for row in scores]).reshape(scores.shape)
+    return sorted(tuple(f"{value:.9e}" for value in row) for row in short[front(short)])
+
+
+def compare(seed: int) -> int:
+    """Whether any candidate fits; if one does, every objective's optimum and front are the same."""
+    tried = part(seed)
+    every = everything(tried)
+    fits = every.reason == 0
+    for name in ("latency", "energy", "edp", "capacity", "pareto", "latency,energy,capacity"):
+        wanted = objective(name)
+        search = Search(Space((tried,)), wanted)
+        explore_part(tried, search)
+        if not fits.any():
+            assert search.best is None
+            continue
+        scores = wanted.scores(every)[fits]
+        found = search.front if wanted.several else [search.best]
+        mine = np.array([candidate.scores for candidate in found if candidate is not None])
+        assert rounded(mine) == rounded(scores), (seed, name)
+    return int(fits.any())
+
+
+@pytest.mark.parametrize("start", range(0, FAST, 6))
+def test_pruned_search_equals_unpruned_enumeration(start: int) -> None:
+    assert sum(compare(seed) for seed in range(start, start + 6)) > 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", range(FAST, FAST + FULL, 25))
+def test_pruned_search_equals_unpruned_enumeration_of_many(start: int) -> None:
+    assert sum(compare(seed) for seed in range(start, start + 25)) > 10
