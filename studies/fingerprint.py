@@ -16,22 +16,23 @@ from dse.workloads.cascade_file import ROOM as CASCADES
 from dse.workloads.load import TRACES, plain_name, room_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from dse.studies.batch import Request
+    from dse.yaml_tree import Node
 
-TABLES = "arch/tables"
+
 _ROOMS = ("arch", "workloads", "simulator", "mappers", "studies")
 
 
 def fingerprint(requests: Iterable[Request]) -> dict[str, str]:
-    """Named hashes of every file the requests read, of all mappings, cascades and spaces, and of the code."""
+    """Named hashes of every file the requests read, of all shipped machines and mappings, and of the code."""
     asked = list(requests)
     found = {f"machine {name}": _file(name, MACHINES) for name in {r.machine for r in asked}}
     found |= {f"workload {name}": _workload(name) for name in {r.workload for r in asked}}
-    for room in (MAPPINGS, SPACES, CASCADES, TABLES):
-        texts = [yaml_tree.to_text(spec.resolve(path, room)) for path in spec.shipped(room).values()]
-        found[room] = _digest("\n".join(texts).encode())
+    found |= {f"file {path}": _digest(path.read_bytes()) for path in _named_in(asked)}
+    for room in (MACHINES, MAPPINGS, SPACES, CASCADES):
+        found[room] = _digest(b"\n".join(path.read_bytes() for path in spec.shipped(room).values()))
     return found | {"code": code_version()}
 
 
@@ -48,6 +49,30 @@ def code_version() -> str:
             digest.update(path.relative_to(folder).as_posix().encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _named_in(requests: Iterable[Request]) -> Iterator[Path]:
+    """Files whose paths stand in machines, or in values that replace theirs: memories, parts of systems."""
+    texts: dict[str, None] = {}
+    for request in requests:
+        texts |= dict.fromkeys(text for _, text in request.overrides)
+        texts |= dict.fromkeys(_scalars(spec.resolve(request.machine, MACHINES)))
+    for text in texts:
+        path = Path(text)
+        if path.suffix in (".yaml", ".csv") and path.is_file():
+            yield path
+
+
+def _scalars(node: Node) -> Iterator[str]:
+    """Every text in a file."""
+    if isinstance(node.value, dict):
+        for child in node.value.values():
+            yield from _scalars(child)
+    elif isinstance(node.value, list):
+        for child in node.value:
+            yield from _scalars(child)
+    else:
+        yield str(node.value)
 
 
 def _workload(name: str) -> str:

@@ -16,6 +16,7 @@ LEVELS = ("events", "counts", "values")
 WIDTHS = ("column", "page")
 LISTS = (
     "machines",
+    "memories",
     "workloads",
     "models",
     "cascades",
@@ -30,6 +31,7 @@ LISTS = (
 )
 SCHEMAS = (
     "machine",
+    "memory",
     "workload",
     "model",
     "cascade",

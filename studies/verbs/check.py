@@ -338,6 +338,7 @@ def _by_schema(kind: str) -> Callable[[Path], str]:
 
 CHECKS: dict[str, Callable[[Path], str]] = {
     "machine": _machine,
+    "memory": _by_schema("memory"),
     "model": _model,
     "cascade": _cascade,
     "mapping": _mapping,

@@ -44,6 +44,7 @@ class Shelf:
 
 SHELVES = {
     "machines": Shelf("machine", "arch", deep=False),
+    "memories": Shelf("memory", "arch/memories"),
     "models": Shelf("model", "workloads/models"),
     "cascades": Shelf("cascade", "workloads/cascades"),
     "traces": Shelf("trace", "workloads/traces", ".parquet"),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Module and class of the schema of each kind of file; machines and mappings have one for each of their kinds.
 SCHEMAS = {
+    "memory": ("dse.arch.memories.dram", "File"),
     "model": ("dse.workloads.model", "ModelFile"),
     "cascade": ("dse.workloads.cascade_file", "CascadeSpec"),
     "space": ("dse.mappers.space", "SpaceFile"),
