@@ -54,6 +54,8 @@ def choose(
         return chooser(explore, None)(workload, machine, mapping, accounting, size)
     if not has_space(mapping) or not workload.sizes:
         return [mapping] * size
+    if "block" not in mapping.numbers:
+        return chooser(explore, None)(workload, machine, mapping, accounting, size)
     space = load_space(mapping.name)
     owner, block = _candidates(space, workload, machine, size)
     many_workloads, many_machines = take(workload, owner), take(machine, owner)

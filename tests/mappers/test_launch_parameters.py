@@ -1,4 +1,4 @@
-"""Launch parameters of a GPU's kernels as a space: the search finds the least time, limits of a block reject the rest."""
+"""Launch parameters of a GPU's kernels as a space: the search finds the least time of those that fit."""
 
 from __future__ import annotations
 
