@@ -1,4 +1,4 @@
-"""Top-k engines: closed forms per second, rows per second of streams and of the event simulation.
+"""Top-k engines: closed forms per second, rows per second of streams and of the event simulations.
 
 Run: PYTHONPATH=src python benchmarks/bench_topk.py
 """
@@ -9,7 +9,13 @@ import time
 
 import numpy as np
 
+from dse.arch.machine import load_machine
+from dse.simulator.evaluate import evaluate
+from dse.simulator.lowering import lower
+from dse.simulator.mapping import load_mapping
+from dse.simulator.simulate import simulate
 from dse.simulator.topk import Request, TopK, expected_cycles, random_rounds, select, serve
+from dse.workloads.load import load_workload
 
 CONFIGURATIONS = 2_000_000
 ROWS = 4608
@@ -48,5 +54,24 @@ def main() -> None:
     timed("simulation, an event a row", 100, start)
 
 
+def generation() -> None:
+    """The event simulation of 32 generated tokens of GPT-2 small, a round of top-k an event."""
+    machine = load_machine("spatten")
+    parameters = {"phase": "decode", "scope": "attention_stack", "sequence": 993, "steps": 32}
+    workload = load_workload("gpt2_small", parameters | {"pruning": "gpt2_small_wikitext2"})
+    mapping = load_mapping(machine.mapping, {"topk": "random_integer"})
+    for accounting in ("paper", "physical"):
+        start = time.perf_counter()
+        program = lower(workload, machine, mapping, accounting).program
+        timed(f"head rows lowered, {accounting}", ROWS, start)
+        start = time.perf_counter()
+        evaluate(program)
+        timed(f"head rows evaluated, {accounting}", ROWS, start)
+        start = time.perf_counter()
+        simulate(program)
+        timed(f"head rows simulated, {accounting}", ROWS, start)
+
+
 if __name__ == "__main__":
     main()
+    generation()

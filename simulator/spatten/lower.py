@@ -52,7 +52,7 @@ def lower(workload: Workload, machine: SpAtten, mapping: Mapping[File], accounti
     chip = chip_of(machine, rows.depth)
     file, released = mapping.file, accounting == "paper"
     if file.convention == "behavioural" and released and file.order != "layer":
-        raise MappingError("the released behavioural simulator adds up layers; -o order=layer")
+        raise MappingError("the released behavioural simulator adds up layers; --option order=layer")
     times = times_of(chip, rows, file.topk, file.convention, file.survivors, straight=released)
     node = _tree(Builder(chip, rows, times, released), file, released)
     batch = workload.sizes["b"]

@@ -79,6 +79,10 @@ def _recorded(
         for name in asked
         if asked[name] != there[name]
     ]
+    if trace.model != workload.title:
+        wrong.append(
+            Problem(f"scores {workload.scores} are of {trace.model}, not {workload.title}", path="-p scores")
+        )
     if wrong:
         raise WorkloadError(*wrong)
     return recorded_rows(trace, schedule, sizes["e"])

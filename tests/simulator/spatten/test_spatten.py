@@ -197,6 +197,12 @@ def test_keys_that_do_not_fit_are_infeasible() -> None:
         ("bert_base", {"sequence": 64, "value_dim": 32}, {}, "different depth"),
         ("bert_base", {"sequence": "64K"}, {}, "head rows"),
         ("minilm_l6", {"sequence": 32, "scores": "minilm_alice_64"}, {}, "have 64, the workload 32"),
+        (
+            "bert_base",
+            {"sequence": 64, "scores": "minilm_alice_64"},
+            {},
+            "are of all-MiniLM-L6-v2, not BERT-Base",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(

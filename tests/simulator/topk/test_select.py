@@ -21,6 +21,7 @@ from dse.simulator.topk import (
     top_indices,
 )
 from dse.simulator.topk.parameters import Overflow, Pivot, Ties
+from dse.simulator.topk.rows import Compactor
 
 EXAMPLES = 60
 Stream = npt.NDArray[Any]
@@ -88,6 +89,24 @@ def test_rounds_and_rows_agree(engine: TopK, batch: list[tuple[Stream, int]], re
     finishes = [one.finish_cycles for one in rounds]
     if engine.bypass != "immediate":
         assert finishes == sorted(finishes)
+
+
+@given(streams(), st.sampled_from([1, 4, 16]), st.sampled_from([1, 3, 100]))
+@settings(max_examples=EXAMPLES, deadline=None)
+def test_zero_eliminators_neither_lose_nor_reorder(
+    stream: tuple[Stream, int], lanes: int, capacity: int
+) -> None:
+    scores, k = stream
+    side = Compactor(TopK(lanes=lanes, capacity=capacity))
+    keep = scores >= np.sort(scores)[::-1][k - 1]
+    for start in range(0, len(scores), lanes):
+        side.push(scores[start : start + lanes], keep[start : start + lanes])
+    side.flush()
+    assert side.content.tolist() == scores[keep].tolist()
+    assert side.passed == int(keep.sum())
+    stored = [*side.rows, *side.aside]
+    assert all(len(row) == lanes for row in stored[:-1])
+    assert len(side.rows) == min(len(stored), max(1, capacity // lanes))
 
 
 @pytest.mark.parametrize("pivot", get_args(Pivot))
