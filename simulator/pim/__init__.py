@@ -2,6 +2,6 @@
 
 from dse.simulator.pim.lower import lower
 
-EXTRAS = ("window",)
+EXTRAS = ("window", "requests")
 
 __all__ = ["EXTRAS", "lower"]

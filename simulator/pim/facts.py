@@ -6,23 +6,29 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dse.simulator.arrays import ZERO, Array, product
+from dse.simulator.arrays import ZERO, Array, product, total
 from dse.simulator.lowering import Facts
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from dse.simulator.pim.shape import Shape
 
 SOFTMAX = ("max", "subtract", "exp", "add", "divide")
 
 
-def facts_of(shape: Shape, pairs: Array, layers: Array) -> Facts:
-    """Facts of attention on all stacks, times the number of layers; ``pairs`` of a query and a key count."""
+def facts_of(shapes: Sequence[Shape], pairs: Array, layers: Array) -> Facts:
+    """Facts of attention on all stacks, times the number of layers; ``pairs`` of a query and a key count.
+
+    ``shapes`` are those of groups of equal heads on the same machine.
+    """
+    shape = shapes[0]
     machine, work, dram = shape.machine, shape.work, shape.machine.dram
     units = machine.stacks * dram.pseudo_channel_count * machine.units
-    macs = _executed_macs(shape) * layers
+    macs = total(_executed_macs(one) for one in shapes) * layers
     useful = product(pairs, work.key_dim + work.value_dim, layers)
     pins = machine.stacks * dram.byte_per_s
-    scores = product(work.heads, work.queries, work.keys, layers)
+    scores = total(product(one.work.heads, one.work.queries, one.work.keys) for one in shapes) * layers
     unknown = np.full(1, np.nan)
     return Facts(
         flops=2.0 * useful,

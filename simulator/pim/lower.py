@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from dse.errors import MappingError, WorkloadError
-from dse.simulator.arrays import ONE, Array, product
+from dse.simulator.arrays import ONE, Array, product, total
 from dse.simulator.lowering import Lowered
 from dse.simulator.pim.commands import scheduled
 from dse.simulator.pim.facts import facts_of
 from dse.simulator.pim.ledger import actions
+from dse.simulator.pim.ragged import packed_cycles
 from dse.simulator.pim.shape import Attention, Shape
 from dse.simulator.pim.timeline import Timeline
 from dse.simulator.program import Body, Constraint, Loop, Program, Seq, Step, Unit
 from dse.workloads.cascade_file import load_cascade
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from dse.arch.pim import Pim
     from dse.simulator.mapping import Mapping
@@ -42,26 +43,25 @@ def lower(workload: Workload, machine: Pim, mapping: Mapping[File], accounting: 
     WorkloadError, MappingError
         The workload has linear layers or no attention, or is of a family the mapping does not run.
     """
-    shape = Shape(attention_of(workload, mapping), machine, _split(mapping))
-    timeline = Timeline(shape, published=accounting == "paper")
+    groups, split = attention_of(workload, mapping), _split(mapping)
+    shapes = [Shape(group, machine, split) for group in groups]
     layers = workload.layers
-    commanded = mapping.file.timing == "commands"
-    root = Loop("layers", layers, _tree(shape, _commanded(timeline) if commanded else _closed(timeline)))
+    root = Loop("layers", layers, _tree(shapes, _parts(shapes, mapping, accounting)))
     capacity = Constraint(
         "capacity",
-        product(shape.work.stored_bytes, layers),
+        product(total(group.stored_bytes for group in groups), layers),
         machine.capacity_bytes,
         "B",
         ("more stacks", "fewer requests", "a shorter window", "smaller values"),
     )
     program = Program(root, {name: Unit(name) for name in UNITS}, machine.clock_hz, (capacity,))
-    sizes = workload.sizes
-    pairs = product(sizes["b"], sizes["h"], sizes["g"], workload.useful_pairs)
-    return Lowered(program, facts_of(shape, pairs, layers))
+    pairs = total(one.count * one.pairs(workload.causal, workload.window) for one in workload.batch)
+    counted = product(workload.sizes["h"], workload.sizes["g"], pairs)
+    return Lowered(program, facts_of(shapes, counted, layers))
 
 
-def attention_of(workload: Workload, mapping: Mapping[File]) -> Attention:
-    """What a workload asks of the stacks.
+def attention_of(workload: Workload, mapping: Mapping[File]) -> list[Attention]:
+    """What a workload asks of the stacks, for each group of equal requests.
 
     Raises
     ------
@@ -78,15 +78,39 @@ def attention_of(workload: Workload, mapping: Mapping[File]) -> Attention:
         known = ", ".join(mapping.file.families)
         raise MappingError(f"mapping {mapping.name} runs {known}; {workload.name} is of family {family}")
     sizes = workload.sizes
-    return Attention(
-        heads=product(sizes["b"], sizes["h"]),
-        keys=sizes["m"] if workload.window is None else np.minimum(sizes["m"], workload.window),
-        queries=product(sizes["g"], sizes["p"]),
-        key_dim=sizes["e"],
-        value_dim=sizes["f"],
-        word_bytes=workload.value_bytes,
-        shared=workload.stored_once,
-    )
+    return [
+        Attention(
+            heads=product(one.count, sizes["h"]),
+            keys=one.kept(workload.window),
+            queries=product(sizes["g"], one.queries),
+            key_dim=sizes["e"],
+            value_dim=sizes["f"],
+            word_bytes=workload.value_bytes,
+            shared=workload.stored_once,
+        )
+        for one in workload.batch
+    ]
+
+
+def _parts(shapes: Sequence[Shape], mapping: Mapping[File], accounting: str) -> Iterator[Part]:
+    """What the units do and wait for: in closed form, command by command, or of channels packed with unlike heads.
+
+    Raises
+    ------
+    MappingError
+        Commands are asked for of unlike heads.
+    """
+    commanded = mapping.file.timing == "commands"
+    if len(shapes) > 1:
+        if commanded:
+            raise MappingError(
+                "timing=commands is for requests of one length; use timing=closed, the default"
+            )
+        works = [shape.work for shape in shapes]
+        yield "channels", "banks", packed_cycles(shapes[0].machine, works, shapes[0].split, accounting)
+        return
+    timeline = Timeline(shapes[0], published=accounting == "paper")
+    yield from _commanded(timeline) if commanded else _closed(timeline)
 
 
 def _split(mapping: Mapping[File]) -> Array:
@@ -110,9 +134,9 @@ def _commanded(timeline: Timeline) -> Iterator[Part]:
     yield "merging parts", "movement", timeline.merge
 
 
-def _tree(shape: Shape, parts: Iterable[Part]) -> Seq:
+def _tree(shapes: Sequence[Shape], parts: Iterable[Part]) -> Seq:
     """The parts one after another; everything it costs is charged to the first."""
-    charged = tuple(actions(shape))
+    charged = tuple(action for shape in shapes for action in actions(shape))
     bodies = []
     for name, unit, busy in parts:
         bodies.append(Body(name, (Step(name, unit, busy, actions=charged),)))

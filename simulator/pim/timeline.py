@@ -252,16 +252,24 @@ class Timeline:
         return rounds * moves * np.maximum(timing.burst, timing.ccd_s)
 
     @cached_property
+    def busy(self) -> Array:
+        """Cycles without refreshes: the parts left to right."""
+        return self.accesses + self.row_changes + self.movement + self.softmax + self.merge
+
+    @cached_property
     def refresh(self) -> Array:
         """Cycles of refreshes: one each interval while there is work, all rows closed before and opened after."""
+        return self.with_refresh(self.busy) - self.busy
+
+    def with_refresh(self, busy: Array) -> Array:
+        """Cycles of a channel that is busy this long, refreshes included."""
         machine, timing = self.shape.machine, self.shape.machine.dram.timing
-        busy = self.accesses + self.row_changes + self.movement + self.softmax + self.merge
         # With one set of banks a refresh replaces a change of row; else it interrupts, and rows are opened once more.
         after = np.where(machine.bank_sets == 1.0, 1.0 - timing.rp, timing.rcd + 2.0)
         cost = timing.rfc + after + (0.0 if self.published else timing.rp)
-        return cost * np.maximum(np.ceil((busy - cost) / (timing.refi - cost)) - 1.0, 0.0)
+        return busy + cost * np.maximum(np.ceil((busy - cost) / (timing.refi - cost)) - 1.0, 0.0)
 
     @cached_property
     def cycles(self) -> Array:
-        """Cycles until the last command of the channel: the parts left to right."""
-        return self.accesses + self.row_changes + self.movement + self.softmax + self.merge + self.refresh
+        """Cycles until the last command of the channel."""
+        return self.with_refresh(self.busy)

@@ -1,7 +1,7 @@
 """PIM of kind pim as a device of a system: attention on its stacks, and its share of feed-forward work.
 
 Modelled: heads of all requests over the stacks, by the closed form of ``dse.simulator.pim``; requests of different
-lengths one group of equal length after another; products of weights with one row of activations at a time, from
+lengths side by side on the channels, longest first; products of weights with one row of activations at a time, from
 copies of the weights in the stacks. Not modelled: the writing of those copies.
 """
 
@@ -17,6 +17,7 @@ from dse.errors import MappingError
 from dse.simulator.arrays import Array, ceil_div
 from dse.simulator.pim.attention import cost
 from dse.simulator.pim.ledger import actions
+from dse.simulator.pim.ragged import packed_cycles
 from dse.simulator.pim.shape import Attention, Shape
 from dse.simulator.program import Action
 from dse.simulator.system.work import BANKS, Work, together
@@ -29,13 +30,18 @@ if TYPE_CHECKING:
 
 
 def attend(pim: Device, heads: Heads, split: Array, accounting: str) -> Work:
-    """Decode attention on the stacks of the PIM devices, one group of equal requests after another."""
-    return together([_group(pim, heads, requests, split, accounting) for requests in heads.batch])
-
-
-def _group(pim: Device, heads: Heads, requests: Requests, split: Array, accounting: str) -> Work:
+    """Decode attention on the stacks of the PIM devices; heads of different lengths share the channels."""
+    groups = [_asked(heads, requests) for requests in heads.batch]
+    found = together([_group(pim, group, split, accounting) for group in groups])
+    if len(groups) == 1:
+        return found
     machine = machine_of(pim)
-    work = Attention(
+    return replace(found, seconds=packed_cycles(machine, groups, split, accounting) / machine.clock_hz)
+
+
+def _asked(heads: Heads, requests: Requests) -> Attention:
+    """Attention of one group of equal requests."""
+    return Attention(
         heads=requests.count * heads.kv_heads,
         keys=requests.kept(heads.window),
         queries=heads.group * requests.queries,
@@ -44,6 +50,10 @@ def _group(pim: Device, heads: Heads, requests: Requests, split: Array, accounti
         word_bytes=heads.value_bytes,
         shared=heads.stored_once,
     )
+
+
+def _group(pim: Device, work: Attention, split: Array, accounting: str) -> Work:
+    machine = machine_of(pim)
     found = cost(machine, work, split, accounting)
     each = tuple(_times(action, pim.count) for action in actions(Shape(work, machine, split)))
     return Work(found.seconds, found.kv_bytes, found.flops, each)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dse.arch.machine import load_machine
+from dse.arch.pim import Pim
 from dse.errors import MappingError, WorkloadError
 from dse.simulator.evaluate import evaluate
 from dse.simulator.lowering import lower
@@ -105,3 +106,27 @@ def test_softmax_of_the_host_crosses_the_pins() -> None:
     found = cost(machine("hbm_pim", "false"), Attention.of(16, 1024, 128))
     assert found.host_bytes[0] == 16 * (2 * 128 * 2 + 2 * 1024 * 2)
     assert "softmax" not in found.parts
+
+
+def test_requests_of_unlike_lengths_share_the_channels() -> None:
+    shape: dict[str, Any] = {
+        "heads": "64",
+        "kv_heads": "8",
+        "score_dim": "128",
+        "phase": "decode",
+        "causal": "true",
+    }
+    lowered, found = point("attacc_bank", "physical", **shape, lengths="4K*8,2K*4,512*20,8K")
+    apart = [(8, 4096), (4, 2048), (20, 512), (1, 8192)]
+    groups = [Attention.of(8 * count, keys, 128, queries=8) for count, keys in apart]
+    closed = [cost(load_stacks(), group) for group in groups]
+    assert found.cycles[0] < sum(one.cycles[0] for one in closed)
+    assert found.cycles[0] >= max(one.cycles[0] for one in closed)
+    assert found.joules[0] == pytest.approx(sum(one.joules[0] for one in closed), rel=1e-12)
+    assert lowered.facts.flops[0] == sum(one.flops[0] for one in closed)
+
+
+def load_stacks() -> Pim:
+    found = load_machine("attacc_bank")
+    assert isinstance(found, Pim)
+    return found
