@@ -39,9 +39,9 @@ def facts_of(
             count = products[work.count]
             occupied[branch.unit] = occupied[branch.unit] + count * busy * layers
             each[branch.unit, branch.einsum, name] = busy / elements[branch.unit]
-            if name == "mac":
+            if name == "mac" and work.steps is not None:
                 flops = flops + 2.0 * _points(plan, branch) * layers
-                executed = executed + 2.0 * products[work.steps or 0] * _used(branch, products) * layers
+                executed = executed + 2.0 * products[work.steps] * _used(branch, products) * layers
             else:
                 vector[name] = vector.get(name, ZERO) + count * layers
     onchip = ZERO

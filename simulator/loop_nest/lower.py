@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dse.arch.spatial_array import SpatialArray
-    from dse.simulator.loop_nest.costs import Part
+    from dse.simulator.loop_nest.costs import Costs, Part
     from dse.simulator.loop_nest.mapping import File
     from dse.simulator.mapping import Mapping
     from dse.workloads.cascade import Cascade
@@ -52,14 +52,26 @@ def lower(workload: Workload, machine: SpatialArray, mapping: Mapping[File], acc
     products = plan.products(tiles)
     windows = [np.array([float(group.window)]) for group in mapping.file.groups.values()]
     costs = plan.finish(products, windows)
-    nodes = tuple(
-        _group(plan, number, name, tiles, products, costs.groups[number], windows[number])
-        for number, name in enumerate(mapping.file.groups)
-    )
+    nodes = nodes_of(plan, tuple(mapping.file.groups), tiles, products, costs, windows)
     root = Loop("layers", workload.layers, nodes[0] if len(nodes) == 1 else Seq("groups", nodes))
     names = (*machine.units, *plan.hierarchy.names)
     program = Program(root, {name: Unit(name) for name in names}, machine.clock_hz, costs.constraints)
     return Lowered(program, facts_of(plan, machine, products, costs, windows, workload.layers))
+
+
+def nodes_of(
+    plan: Plan,
+    names: Sequence[str],
+    tiles: Sequence[Array],
+    products: Sequence[Array],
+    costs: Costs,
+    windows: Sequence[Array],
+) -> tuple[Node, ...]:
+    """A node for each group, called ``names``."""
+    return tuple(
+        _group(plan, number, name, tiles, products, costs.groups[number], windows[number])
+        for number, name in enumerate(names)
+    )
 
 
 def plan_of(workload: Workload, machine: SpatialArray, mapping: Mapping[File]) -> tuple[Plan, list[Array]]:
@@ -81,8 +93,8 @@ def plan_of(workload: Workload, machine: SpatialArray, mapping: Mapping[File]) -
         more = f"cascade {asked}" if asked != cascade.name else "dense layers"
         raise WorkloadError(f"mapping {mapping.name} is of cascade {cascade.name} alone, not of {more}")
     parts = {rank: np.array([float(size)]) for rank, size in file.parts.items()}
-    problem = problem_of_workload(workload, cascade, parts)
     nest = file.nest()
+    problem = problem_of_workload(workload, cascade, parts, {key.loop.rank for key in nest.loops})
     conventions = Conventions(**file.conventions.model_dump())
     return Plan(problem, hierarchy_of(machine, problem.value_bytes), nest, conventions), tiles_of(
         mapping, nest

@@ -18,7 +18,7 @@ from dse.errors import WorkloadError
 from dse.simulator.arrays import ONE, Array, as_array
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from dse.workloads.cascade import Access, Cascade, Einsum
     from dse.workloads.workload import Workload
@@ -169,8 +169,10 @@ def problem_of(
     )
 
 
-def problem_of_workload(workload: Workload, cascade: Cascade, parts: Mapping[str, Array]) -> Problem:
-    """Loop-nest problem of a workload: its heads and batch as outer ranks where they are more than one.
+def problem_of_workload(
+    workload: Workload, cascade: Cascade, parts: Mapping[str, Array], named: Collection[str] = ()
+) -> Problem:
+    """Loop-nest problem of a workload: heads and batch are outer ranks where they are ``named`` or more than one.
 
     ``parts`` holds the sizes of the innermost part of each split rank (keys in a tile).
 
@@ -189,9 +191,8 @@ def problem_of_workload(workload: Workload, cascade: Cascade, parts: Mapping[str
         given = {rank: getattr(layers[0], rank) for rank in "mnk"}
     elif "p" in given:
         given["p"] = given["p"] * given.pop("g")
-    outer = tuple(
-        rank for rank in OUTER if rank not in cascade.ranks and bool(np.any(given.get(rank, ONE) > 1))
-    )
+    more = {rank for rank in OUTER if rank in named or bool(np.any(given.get(rank, ONE) > 1))}
+    outer = tuple(rank for rank in OUTER if rank in more and rank in given and rank not in cascade.ranks)
     return problem_of(cascade, given | _split(cascade, given, parts), outer, workload.value_bytes)
 
 

@@ -82,6 +82,36 @@ def fused(random: Random) -> Problem:
     return problem_of(chosen, sizes, outer)
 
 
+def chain(random: Random) -> Problem:
+    """Two to four Einsums of random ranks, each reading what came before it or an input."""
+    ranks = "abcd"[: random.randint(2, 4)]
+    shapes: list[Shape] = []
+    inputs: list[str] = []
+    for number in range(random.randint(2, 4)):
+        touches = [Touch(f"I{number}", _plain(random, ranks))]
+        inputs.append(f"I{number}")
+        made = [shape for shape in shapes if random.random() < 0.7]
+        touches += [Touch(shape.name, shape.output.spans) for shape in made]
+        space = [rank for rank in ranks if any(rank in touch.spans for touch in touches)]
+        kept = [rank for rank in space if random.random() < 0.7]
+        shapes.append(
+            Shape(f"T{number}", tuple(space), Touch(f"T{number}", dict.fromkeys(kept, PLAIN)), tuple(touches))
+        )
+    read = {touch.tensor for shape in shapes for touch in shape.inputs}
+    outputs = tuple(s.name for s in shapes if s.name not in read or random.random() < 0.15)
+    sizes = {rank: np.array([float(random.randint(1, 4))]) for rank in ranks}
+    return Problem("chain", sizes, tuple(shapes), tuple(inputs), outputs)
+
+
+def _plain(random: Random, ranks: str) -> dict[str, Span]:
+    return dict.fromkeys([rank for rank in ranks if random.random() < 0.6] or [random.choice(ranks)], PLAIN)
+
+
+def problem(random: Random) -> Problem:
+    """One Einsum, a random chain, or a shipped cascade."""
+    return random.choice((single, chain, fused))(random)
+
+
 def nest(random: Random, problem: Problem, hierarchy: Hierarchy) -> tuple[Nest, list[int]]:
     """A nest that passes the checks, with tiles; wilder ones are tried first."""
     for attempt in range(200):
@@ -129,6 +159,9 @@ def _group(
     alone = len(part) == 1
     ranks = list(dict.fromkeys(rank for shape in part for rank in shape.ranks))
     count = 0 if alone else random.randint(0, 2 + (wildness == 1.0))
+    missing = [rank for rank in ranks if any(rank not in shape.ranks for shape in part)]
+    if missing and random.random() < 0.4:
+        ranks = missing
     loops: list[NestNode] = [Loop(random.choice(ranks)) for _ in range(count)]
     names = {shape.name for shape in part}
     loops += [Loop(rank) for reader, _, rank in _fed(problem) if reader in names]
@@ -140,6 +173,8 @@ def _group(
             random, loops, sorted(tensors), (*hierarchy.names[1:], "array.registers"), 0.5 * wildness
         )
     )
+    if random.random() < 0.5:  # what is made here is stored innermost: made again for other loops
+        shared.sort(key=lambda node: isinstance(node, Keep) and node.tensor in names)
     stored = {node.tensor for node in shared if isinstance(node, Keep)}
     for name in sorted(name for name in names - stored if problem.carried(name) and not alone):
         if random.random() < 0.6:

@@ -58,7 +58,7 @@ def agree(problem: Problem, hierarchy: Hierarchy, nest: Nest, tiles: list[int]) 
 
 
 def one(random: Random) -> None:
-    problem = draw.single(random) if random.random() < 0.5 else draw.fused(random)
+    problem = draw.problem(random)
     hierarchy = draw.machine(random)
     agree(problem, hierarchy, *draw.nest(random, problem, hierarchy))
 
@@ -118,9 +118,9 @@ def features(problem: Problem, hierarchy: Hierarchy, nest: Nest, tiles: list[int
 
 def test_random_mappings_exercise_everything() -> None:
     seen: Counter[str] = Counter()
-    for seed in range(60):
+    for seed in range(150):
         random = Random(seed)
-        problem = draw.single(random) if seed % 3 == 0 else draw.fused(random)
+        problem = draw.problem(random)
         hierarchy = draw.machine(random)
         seen.update(features(problem, hierarchy, *draw.nest(random, problem, hierarchy)))
     assert {name for name in FEATURES if seen[name] < 3} == set()
