@@ -7,6 +7,7 @@ only (uneven tiles, Einsums done once) is spread evenly over them. Not modelled:
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -123,7 +124,7 @@ def _group(
         for branch in plan.groups[number].branches
     }
     if not bool(window[0] > 1.0):
-        return Loop(name, count, Seq(f"{name}.tile", tuple(Body(key, tuple(s)) for key, s in steps.items())))
+        return Loop(name, count, Seq(f"{name}.tile", tuple(_alone(key, mine) for key, mine in steps.items())))
     compute = {einsum: mine[0] for einsum, mine in steps.items()}
     transfers = _together([step for mine in steps.values() for step in mine[1:]])
     edges = _dependences(plan, number, compute, tiles, count)
@@ -141,18 +142,27 @@ def _steps(
     """An Einsum's share of one iteration: its unit first, then every memory it moves words at."""
     branch = next(b for b in plan.groups[number].branches if b.einsum == einsum)
     busy: dict[str, Array] = {}
-    ripple = ZERO
     for part in parts:
         for name, value in part.busy.get(einsum, {}).items():
             busy[name] = busy[name] + value if name in busy else value
-        ripple = ripple + part.ripple.get(einsum, ZERO)
+    ripples = [part.ripple[einsum] / count for part in parts if einsum in part.ripple]
     moved = move_actions(plan, number, einsum, products, count)
     near = tuple(action for key, done in moved.items() if key not in busy for action in done)
     done = branch_actions(plan, branch, products, count) + near
-    found = [Step(einsum, branch.unit, busy.pop(branch.unit) / count, ripple / count, done)]
+    found = [Step(einsum, branch.unit, busy.pop(branch.unit) / count, ripples[0] if ripples else ZERO, done)]
     for name, value in busy.items():
         found.append(Step(f"{einsum}.{name}", name, value / count, actions=moved[name]))
     return found
+
+
+def _alone(einsum: str, steps: list[Step]) -> Body:
+    """One Einsum by itself: the last word that any of its resources delivers still travels with the sums."""
+    compute = steps[0]
+    if compute.latency is ZERO:
+        return Body(einsum, tuple(steps))
+    travel = Step(f"{einsum}.sums", None, ZERO, compute.latency)
+    working = (replace(compute, latency=ZERO), *steps[1:])
+    return Body(einsum, (*working, travel), tuple(Edge(step.name, travel.name) for step in working))
 
 
 def _together(transfers: list[Step]) -> list[Step]:

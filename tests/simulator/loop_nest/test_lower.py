@@ -17,6 +17,7 @@ from dse.simulator.loop_nest.plan import Conventions
 from dse.simulator.lowering import lower as lower_any
 from dse.simulator.mapping import Mapping, load_mapping
 from dse.simulator.simulate import simulate
+from dse.simulator.stack import stack
 from dse.workloads.load import load_workload
 from tests.simulator.loop_nest.reference import fused
 
@@ -117,3 +118,13 @@ def test_fusemax_as_a_loop_nest_is_the_binding(length: int) -> None:
     work = {unit: nest.units[unit].busy[0] for unit in ("array_2d", "array_1d")}
     theirs = {unit: binding.units[unit].busy[0] for unit in work}
     assert work == pytest.approx(theirs, rel=1e-12)
+
+
+def test_workloads_of_many_sizes_are_one_batch() -> None:
+    machine, mapping = spatial("reference_a128"), load_mapping("attention_stationary")
+    workloads = [small(length, heads) for length, heads in ((512, 1), (1000, 3), (4096, 16))]
+    batch = evaluate(lower(stack(workloads), machine, mapping, "physical").program)
+    for point, workload in enumerate(workloads):
+        alone = evaluate(lower(workload, machine, mapping, "physical").program)
+        assert (alone.cycles[0], alone.joules[0]) == (batch.cycles[point], batch.joules[point])
+        assert alone.cycles_upper[0] == batch.cycles_upper[point]
