@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from dse.arch.gpu import Gpu
+    from dse.workloads.launches import Array
 
 HOT = "hot"
 TEAM = 1024.0  # elements of a block of the microbenchmarks
@@ -91,9 +92,10 @@ def _compiled(launches: Sequence[Launch], text: str) -> tuple[Launch, ...]:
 
 
 def _resources(one: Mapping[str, Any]) -> Resources:
-    names = ("shared_bytes", "registers", "warps", "stages")
-    values = [np.full(1, float(one[name]) if one.get(name) is not None else np.nan) for name in names]
-    return Resources(*values)
+    def value(name: str) -> Array:
+        return np.full(1, float(one[name]) if one.get(name) is not None else np.nan)
+
+    return Resources(value("shared_bytes"), value("registers"), value("warps"), value("stages"))
 
 
 def _flash(row: _Row, gpu: Gpu) -> tuple[Launch, ...]:

@@ -173,8 +173,10 @@ def _described(path: Path, frame: pd.DataFrame, file: TableFile) -> LatencyTable
     kernels = {name: (one.kernel, one.options) for name, one in file.classes.items()}
     table = LatencyTable(path.stem, path, file, rows, kernels)
     ran = np.asarray(seconds > 0.0)
-    failed = tuple(f"row {i + 2}: {file.latency.column} is 0" for i in np.flatnonzero(~ran))
-    return replace(table.where(ran), failed=failed)
+    zero = int((~ran).sum())
+    return replace(
+        table.where(ran), failed=(f"{zero} rows whose {file.latency.column} is 0",) if zero else ()
+    )
 
 
 def _measured(path: Path, frame: pd.DataFrame) -> LatencyTable:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from dse.workloads.launches import Launch
 
 
+SHARED = {"__init__", "paged", "runs"}  # modules that are no kernels
+
+
 @dataclass(frozen=True)
 class Alternative:
     """A way to run the rows: launches one after another, over all rows, and the rows it can run.
@@ -43,7 +46,7 @@ class Alternative:
 def kernels() -> tuple[str, ...]:
     """Library kernels that launches can be rebuilt for: the modules of this folder."""
     here = Path(__file__).parent
-    return tuple(sorted(path.stem for path in here.glob("*.py") if path.stem not in {"__init__", "runs"}))
+    return tuple(sorted(path.stem for path in here.glob("*.py") if path.stem not in SHARED))
 
 
 def alternatives(

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from dse.arch.machine import load_machine
 from dse.errors import ConfigError
 from dse.studies.latency.kernels import alternatives
-from dse.studies.latency.kernels.fa3 import Shape, plan, static_parts, tiles_visited
+from dse.studies.latency.kernels.fa3 import plan
+from dse.studies.latency.kernels.paged import Shape, static_parts, tiles_visited
 from dse.studies.latency.kernels.runs import segments
 
 SHAPES = st.builds(

@@ -94,3 +94,20 @@ def test_tables_of_others_carry_their_licence() -> None:
             assert file is not None
             assert file.licence.split()[-1].startswith("LICENSE.")
             assert (path.parent / file.licence.split()[-1]).is_file()
+
+
+@pytest.mark.parametrize(
+    ("machine", "table", "kind", "bound"),
+    [
+        ("h200", "attn_mla_bf16", "mla_prefill", 0.18),
+        ("h200", "attn_mla_bf16", "mla_decode", 0.18),
+        ("h200", "linear_attention_gdn_kda", "recurrent_decode", 0.40),
+        ("h200", "sparse_attention_h200", "indexer_logits", 0.40),
+        ("a100", "llmcompass_measured", "matmul", 0.30),
+    ],
+)
+def test_classes_never_calibrated_on_are_compared(machine: str, table: str, kind: str, bound: float) -> None:
+    (record,) = (one for one in compared(machine, table) if one["class"] == kind)
+    assert record["mape"] < bound
+    assert record["mape"] < record["baselines"]["peak_roofline"]
+    assert record["baselines"]["one_constant_roofline"] is None  # no row of the table was fitted on
