@@ -57,6 +57,8 @@ def choose(
     if "block" not in mapping.numbers:
         return chooser(explore, None)(workload, machine, mapping, accounting, size)
     space = load_space(mapping.name)
+    if not _plain(space, mapping):
+        return chooser(explore, None)(workload, machine, mapping, accounting, size)
     owner, block = _candidates(space, workload, machine, size)
     many_workloads, many_machines = take(workload, owner), take(machine, owner)
     best = _Best(size)
@@ -92,6 +94,12 @@ class _Best:
         self.cycles, self.joules = np.where(better, least, self.cycles), np.where(better, lowest, self.joules)
         self.option = np.where(better, option, self.option)
         self.block = np.where(better, block[first], self.block)
+
+
+def _plain(space: SpaceFile, mapping: Mapping) -> bool:
+    """Whether a space varies options and blocks of the mapping itself and nothing else."""
+    more = (space.numbers, space.cascades, space.alternatives, space.fix, space.forbid, space.range)
+    return space.mapping == mapping.name and not any(more)
 
 
 @cache

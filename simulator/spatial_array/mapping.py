@@ -88,13 +88,19 @@ class SpatialPaperFile(PaperFile):
 class File(MappingFile):
     """A mapping file of a spatial array."""
 
-    numbers: ClassVar[Dict[str, str]] = {"block": "queries in a block; 0 for the most that fit"}
+    numbers: ClassVar[Dict[str, str]] = {
+        "block": "queries in a block; 0 for the most that fit",
+        "heights": "array heights in a tile of keys, of cascades that tile them; 0 for one",
+    }
 
     cascade: str
     binding: dict[str, list[str]]
     spatial: dict[str, dict[str, str]] = Field(description="per unit or Einsum: rank on each axis")
     block: PositiveCount | None = Field(
         default=None, description="queries in a block; else the most that fit"
+    )
+    heights: PositiveCount | None = Field(
+        default=None, description="array heights in a tile of keys: elements hold that many keys; else one"
     )
     overflow: Literal["shrink", "spill"] = "shrink"
     storage: dict[str, StorageFile]

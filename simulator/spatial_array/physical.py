@@ -52,11 +52,8 @@ def window_constraints(problem: Problem2D) -> tuple[Constraint, ...]:
         return ()
     unit = problem.machine.units[window.unit]
     levers = (f"more units.{window.unit}.registers.entries",)
-    return (
-        Constraint(
-            f"{window.unit} registers", np.array([float(window.words)]), unit.registers, "word", levers
-        ),
-    )
+    words = product(float(window.words), problem.heights)
+    return (Constraint(f"{window.unit} registers", words, unit.registers, "word", levers),)
 
 
 def window_tiles(problem: Problem2D, storage: Storage) -> Array:
@@ -64,7 +61,8 @@ def window_tiles(problem: Problem2D, storage: Storage) -> Array:
     window = problem.mapping.file.window
     assert window is not None
     if window.unit is not None:
-        fitting = np.floor(problem.machine.units[window.unit].registers / float(window.words))
+        words = product(float(window.words), problem.heights)
+        fitting = np.floor(problem.machine.units[window.unit].registers / words)
     else:
         fitting = np.maximum(np.floor(storage.block / problem.tile("p")), 1.0)
     return np.minimum(fitting, float(window.limit)) if window.limit else fitting

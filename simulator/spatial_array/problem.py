@@ -58,14 +58,19 @@ class Problem2D:
         """Independent problems: batch × key heads."""
         return product(self.workload.sizes["b"], self.workload.sizes["h"])
 
+    @property
+    def heights(self) -> Array:
+        """Array heights in a tile of keys: an element works on that many keys, one after another."""
+        return np.maximum(self.mapping.numbers["heights"], ONE)
+
     def tile(self, rank: str) -> Array:
-        """Largest extent of an array axis that unrolls this rank; 1 if none does."""
+        """Largest extent of an array axis that unrolls this rank, of keys all heights of a tile; 1 if none does."""
         found = ONE
         for einsum in self.cascade.einsums:
             for axis, spatial in self.mapping.file.spatial_of(einsum.name).items():
                 if spatial == rank:
                     found = np.maximum(found, self.unit(einsum.name).axes[axis])
-        return found
+        return product(found, self.heights) if rank == "m0" else found
 
     @property
     def key_tile(self) -> Array:

@@ -8,6 +8,7 @@ workload's parameters.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 
 _COMMON = {"extends", "title", "summary", "source", "notes", "assumes"}
+ALMOST = 0.8  # how alike two keys are that may be one, misspelt
 _ROOMS = {shelf.kind: shelf.room for shelf in listing.SHELVES.values()} | {
     "sram": "arch/tables",
     "table": "studies/gpu",
@@ -116,7 +118,16 @@ def kind_of(path: Path) -> str:
         message = f"cannot tell what this file is, its keys fit none of: {', '.join(fits)}"
         raise ConfigError(Problem(message, root.place))
     left = candidates or best
-    return left[0] if len(left) == 1 else min(left, key=lambda kind: (_faults(path, kind), len(known[kind])))
+    if len(left) == 1:
+        return left[0]
+    given = set(keys)
+    return min(left, key=lambda kind: (_faults(path, kind), -_misspelt(given, known[kind]), len(known[kind])))
+
+
+def _misspelt(given: set[str], known: set[str]) -> int:
+    """How many keys a kind does not know, but almost."""
+    unknown = given - known - _COMMON
+    return sum(bool(difflib.get_close_matches(key, known, n=1, cutoff=ALMOST)) for key in unknown)
 
 
 def _faults(path: Path, kind: str) -> int:
