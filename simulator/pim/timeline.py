@@ -13,7 +13,7 @@ modelled: the last few cycles of interplay in segments of a few commands.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -184,8 +184,27 @@ class Timeline:
         inside = scores.stream - (scores.accesses - 1.0) * spacing
         inside = inside + values.stream - (values.accesses - 1.0) * spacing
         between = self._pairs * (2.0 * (scores.leave - spacing) + self._again - spacing)
-        between = between + self._odd * (scores.leave - spacing) + self._joins * (values.leave - spacing)
-        return shape.waves * inside + between + self._opened - spacing
+        between = between + self._odd * (scores.leave - spacing) + self._joins * (self._part.leave - spacing)
+        # The first row has been open for longer than its accesses took where query rows were late.
+        restored = np.clip(self._late_start, 0.0, np.maximum(scores.leave - self.reopen, 0.0))
+        return shape.waves * inside + between + self._opened - spacing - restored
+
+    @cached_property
+    def _late_start(self) -> Array:
+        """Cycles from when the first access could be, but for the query rows, to when it is."""
+        burst, spacing = self.shape.machine.dram.timing.burst, self.shape.machine.spacing_cycles
+        early = np.where(self._pairs > 0.0, spacing, 0.0) if self.published else 0.0
+        return np.maximum(self.broadcast - burst - self._opened, 0.0) + early
+
+    @cached_property
+    def _part(self) -> Phase:
+        """Values of the last head of a pair; where they are those of the first again, their rows have been open longer."""
+        values, shape = self.values, self.shape
+        again = self._again == shape.machine.spacing_cycles
+        last = np.maximum(values.accesses - (shape.value_rows - 1.0) * shape.row_columns, 1.0)
+        accesses = values.accesses * np.where(again, 2.0, 1.0)
+        leave = self._leave(accesses, shape.value_rows, last + np.where(again, values.accesses, 0.0))
+        return replace(values, leave=leave)
 
     @cached_property
     def _opened(self) -> Array:
@@ -198,7 +217,7 @@ class Timeline:
     @cached_property
     def movement(self) -> Array:
         """Cycles in which the units wait for data to move."""
-        shape, scores, values = self.shape, self.scores, self.values
+        shape, scores = self.shape, self.scores
         burst = shape.machine.dram.timing.burst
         start = np.maximum(self.broadcast - burst - self._opened, 0.0)
         alone = self._exposed(self._turnaround, scores) + self._last_moves
@@ -206,7 +225,7 @@ class Timeline:
         alone = alone + self._late(scores, score, score * 0.0, scores.segments, score)
         # Query rows of the next head can arrive during these values; the published stream moves them afterwards.
         after = self.broadcast if self.published else 0.0
-        join = self._exposed(self.outputs + after - burst, values)
+        join = self._exposed(self.outputs + after - burst, self._part)
         ends = self.outputs - 1.0
         return start + self._pairs * self._pair_moves + self._odd * alone + self._joins * join + ends
 
