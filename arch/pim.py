@@ -44,7 +44,8 @@ class Pim:
     """Stacks with units in them; see the module docstring.
 
     ``units`` are those of one pseudo channel that one command drives; ``head_dim`` of them share out the head
-    dimension, the rest the keys. ``spacing_cycles`` is that of the power limit in force.
+    dimension, the rest the keys. ``spacing_cycles`` is that of the power limit in force; ``opening_cycles`` pass from
+    the first to the last activation of the banks one command drives.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Pim:
     head_dim: Array
     queries: Array
     spacing_cycles: Array
+    opening_cycles: Array
     read_j_per_bit: Array
     move_j_per_bit: Array
     mac_j: Array
@@ -123,6 +125,10 @@ class PlacementFile(Spec):
     level: Level
     units: PositiveCount = Field(description="units of a pseudo channel that one command drives")
     head_dim: PositiveCount = Field(default=1, description="of them, those that share out the head dimension")
+    activated: PositiveCount | None = Field(
+        default=None,
+        description="banks of a rank opened at once, a window of four activations before the next; all if left out",
+    )
     queries: PositiveCount = Field(
         default=1, description="query rows a unit multiplies with one column access"
     )
@@ -221,6 +227,7 @@ class File(MachineFile):
             head_dim=_array(place.head_dim),
             queries=_array(place.queries),
             spacing_cycles=_array(spacing),
+            opening_cycles=_opening(dram, place),
             read_j_per_bit=read if place.read is None else _array(place.read),
             move_j_per_bit=move,
             mac_j=_array(self.mac.energy),
@@ -229,6 +236,15 @@ class File(MachineFile):
             ahead=self.controller.ahead,
             paired=self.controller.paired,
         )
+
+
+def _opening(dram: Dram, place: PlacementFile) -> Array:
+    """Cycles from the first to the last activation of the banks one command drives."""
+    if place.activated is None:
+        return np.zeros(1)
+    each = np.maximum(place.units / dram.ranks, 1.0)
+    windows: Array = np.ceil(each / place.activated) - 1.0
+    return windows * dram.timing.faw
 
 
 def _stretches(dram: Dram, level: Level) -> tuple[Array, Array]:

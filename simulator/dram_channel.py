@@ -38,17 +38,18 @@ class Request(NamedTuple):
 class Rules:
     """How a channel is driven.
 
-    ``sets`` of banks, bank b in set b mod ``sets``, are accessed every ``spacing`` cycles; with ``power_window``
-    their activations obey the window of four, as those of reads do. A queue is looked at ``view`` requests deep; rows
-    are opened and closed ``ahead`` of barriers; a row and a column command may come ``paired`` in one cycle.
-    ``published`` follows the controller of the public AttAcc simulator where it is laxer than the device: a refresh
-    does not wait for the precharge, nor, with several sets, for rows to be restored, and takes a command for each
-    pseudo channel; nothing is issued beside the precharge of one of several sets; moves at the bank that leads a set
-    with accesses waiting in its open row are not taken out of turn.
+    ``sets`` of banks, bank b in set b mod ``sets``, are accessed every ``spacing`` cycles, ``opening`` later than one
+    bank would be; with ``power_window`` their activations obey the window of four, as those of reads do. A queue is
+    looked at ``view`` requests deep; rows are opened and closed ``ahead`` of barriers; a row and a column command may
+    come ``paired`` in one cycle. ``published`` follows the controller of the public AttAcc simulator where it is
+    laxer than the device: a refresh does not wait for the precharge, nor, with several sets, for rows to be restored,
+    and takes a command for each pseudo channel; nothing is issued beside the precharge of one of several sets; moves
+    at the bank that leads a set with accesses waiting in its open row are not taken out of turn.
     """
 
     sets: int = 1
     spacing: int = 1
+    opening: int = 0
     view: int = 33
     ahead: bool = True
     paired: bool = True
@@ -150,7 +151,8 @@ class Channel:
         spans, count = self.spans, len(self.row[banks])
         self.row[banks] = [request.row] * count
         self.open_from[banks] = [now + spans.rc] * count
-        self.column_from[banks] = [now + spans.rcd] * count
+        late = self.rules.opening if request.kind == ACCESS else 0
+        self.column_from[banks] = [now + spans.rcd + late] * count
         self.close_from[banks] = [now + spans.ras] * count
         self.row_bus = now + ROW_COMMAND_CYCLES
         if request.kind == READ or self.rules.power_window:

@@ -271,6 +271,7 @@ def simulate(shape: Shape, published: bool, refresh: bool = True, others: Sequen
     rules = Rules(
         sets=_whole(machine.bank_sets),
         spacing=_whole(machine.spacing_cycles),
+        opening=_whole(machine.opening_cycles),
         view=_whole(machine.queue),
         ahead=machine.ahead,
         paired=machine.paired,

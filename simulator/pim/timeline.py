@@ -46,7 +46,12 @@ class Timeline:
     def reopen(self) -> Array:
         """Last access to a row to the first of another row of the same banks."""
         timing = self.shape.machine.dram.timing
-        return timing.rtp_l + timing.rp + timing.rcd
+        return timing.rtp_l + timing.rp + self._open
+
+    @cached_property
+    def _open(self) -> Array:
+        """First activation of a set of banks to the first access."""
+        return self.shape.machine.dram.timing.rcd + self.shape.machine.opening_cycles
 
     @cached_property
     def scores(self) -> Phase:
@@ -198,7 +203,7 @@ class Timeline:
 
     @cached_property
     def _part(self) -> Phase:
-        """Values of the last head of a pair; where they are those of the first again, their rows have been open longer."""
+        """Values of the last head of a pair; those of the first again have had their rows open for longer."""
         values, shape = self.values, self.shape
         again = self._again == shape.machine.spacing_cycles
         last = np.maximum(values.accesses - (shape.value_rows - 1.0) * shape.row_columns, 1.0)
@@ -209,7 +214,7 @@ class Timeline:
     @cached_property
     def _opened(self) -> Array:
         """Cycles until the first access can be: its row is opened while the query rows arrive."""
-        opened = 1.0 + self.shape.machine.dram.timing.rcd
+        opened = 1.0 + self._open
         if self.published:
             opened = opened + np.where(self._pairs > 0.0, self.shape.machine.spacing_cycles, 0.0)
         return opened
@@ -234,7 +239,7 @@ class Timeline:
         timing, machine = self.shape.machine.dram.timing, self.shape.machine
         if machine.ahead:
             return np.maximum(moves - before.leave, 0.0)
-        turned = np.maximum(moves, timing.rtp_l) + timing.rp + timing.rcd
+        turned = np.maximum(moves, timing.rtp_l) + timing.rp + self._open
         return np.maximum(np.where(before.leave >= self.reopen, turned, moves) - before.leave, 0.0)
 
     @cached_property
@@ -284,7 +289,7 @@ class Timeline:
         """Cycles of a channel that is busy this long, refreshes included."""
         machine, timing = self.shape.machine, self.shape.machine.dram.timing
         # With one set of banks a refresh replaces a change of row; else it interrupts, and rows are opened once more.
-        after = np.where(machine.bank_sets == 1.0, 1.0 - timing.rp, timing.rcd + 2.0)
+        after = np.where(machine.bank_sets == 1.0, 1.0 - timing.rp, self._open + 2.0)
         cost = timing.rfc + after + (0.0 if self.published else timing.rp)
         return busy + cost * np.maximum(np.ceil((busy - cost) / (timing.refi - cost)) - 1.0, 0.0)
 

@@ -22,7 +22,9 @@ SIZES = st.fixed_dictionaries(
         "word_bytes": st.sampled_from([1.0, 2.0, 4.0]),
     }
 )
-NAMES = st.sampled_from(["attacc_bank", "attacc_bg", "attacc_buffer", "bank_pim", "duplex_pim", "hbm_pim"])
+NAMES = st.sampled_from(
+    ["attacc_bank", "attacc_bg", "attacc_buffer", "bank_pim", "duplex_pim", "hbm_pim", "neupims"]
+)
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.label)

@@ -19,7 +19,7 @@ from dse.simulator.pim.timeline import Timeline
 from tests.simulator.pim.attacc import RUNS, STORED, Run, machine
 
 ONE = np.ones(1)
-MACHINES = ("attacc_bank", "attacc_bg", "attacc_buffer", "duplex_pim")
+MACHINES = ("attacc_bank", "attacc_bg", "attacc_buffer", "duplex_pim", "neupims")
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.label)

@@ -28,7 +28,7 @@ DECODE: dict[str, Any] = {
 
 
 @pytest.mark.parametrize(
-    "name", ["attacc_bank", "attacc_bg", "attacc_buffer", "bank_pim", "duplex_pim", "hbm_pim"]
+    "name", ["attacc_bank", "attacc_bg", "attacc_buffer", "bank_pim", "duplex_pim", "hbm_pim", "neupims"]
 )
 @pytest.mark.parametrize("accounting", ["physical", "paper"])
 def test_tree_is_the_closed_form(name: str, accounting: str) -> None:
@@ -44,7 +44,7 @@ def test_tree_is_the_closed_form(name: str, accounting: str) -> None:
 
 
 def _limit(name: str) -> str:
-    return "false" if name in ("bank_pim", "duplex_pim", "hbm_pim") else "true"
+    return "false" if name in ("bank_pim", "duplex_pim", "hbm_pim", "neupims") else "true"
 
 
 def test_what_the_stacks_cannot_hold_is_infeasible() -> None:
