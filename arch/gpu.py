@@ -89,6 +89,11 @@ class Gpu:
         return self.tensor_flops.get("fp16") if rate is None and dtype in NARROW else rate
 
     @property
+    def error_bar(self) -> str:
+        """How far predictions were from the rows of the calibration, or that there is none."""
+        return "; ".join(self.calibration.notes) if self.calibration.name else UNCALIBRATED
+
+    @property
     def peak_flop_per_s(self) -> Array:
         """Matrix products in 16-bit types, all SMs at the nominal clock."""
         rate = self.tensor_rate("fp16")

@@ -55,6 +55,10 @@ class MappingFile(spec.Spec):
     kind: str = Field(description="kind of mapping: the package that lowers it")
     cascade: str = Field(default="", description="cascade it is for, where it is for one alone")
     paper: PaperFile | None = None
+    error: str | None = Field(
+        default=None,
+        description="how far physical accounting is known to be from published or measured results",
+    )
     options: dict[str, Annotated[dict[str, dict[str, Any]], Field(min_length=1)]] = Field(
         default_factory=dict, description="named alternatives, each a patch of this file"
     )

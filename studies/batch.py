@@ -62,9 +62,15 @@ class Group:
 
     @property
     def error_bar(self) -> str | None:
-        """How far results of this kind are known to be from published ones; None if nothing is known."""
-        paper = self.mappings[0].file.paper
-        return paper.error if self.accounting == "paper" and paper is not None else None
+        """How far results of this kind are known to be from published or measured ones; None if nothing is known.
+
+        A machine with a calibration speaks for itself, else the mapping does.
+        """
+        file = self.mappings[0].file
+        if self.accounting == "paper" and file.paper is not None:
+            return str(file.paper.error)
+        own: str | None = getattr(self.machine, "error_bar", None)
+        return own if own is not None else file.error
 
 
 @dataclass

@@ -134,8 +134,22 @@ def _show(rows: pd.DataFrame, folder: Path, form: str) -> None:
         return
     shown = rows.head(SHOWN) if form == "table" else rows
     emit(shown, form)
+    if form != "table":
+        return
     if len(shown) < len(rows):
         sys.stdout.write(f"... and {len(rows) - len(shown):,} more rows in {folder / CSV}\n")
+    sys.stdout.writelines(f"{line}\n" for line in _error_bars(rows))
+
+
+def _error_bars(rows: pd.DataFrame) -> list[str]:
+    """How far each machine's results are known to be from published or measured ones, a line for each that differ."""
+    machines: dict[tuple[str, str], list[str]] = {}
+    for machine, accounting, bar in rows[["machine", "accounting", "error_bar"]].drop_duplicates().to_numpy():
+        if isinstance(bar, str) and bar:
+            machines.setdefault((bar, accounting), []).append(machine)
+    return [
+        f"error of {', '.join(names)}, {accounting}: {bar}" for (bar, accounting), names in machines.items()
+    ]
 
 
 def _closing(rows: pd.DataFrame, folder: Path, kept: int, figures: Sequence[Path], seconds: float) -> None:
