@@ -35,6 +35,7 @@ from dse.mappers.nests.structure import (
 )
 from dse.mappers.search.candidates import Axis
 from dse.mappers.search.search import StopSearch
+from dse.simulator.loop_nest.costs import resources_of
 from dse.simulator.loop_nest.plan import Plan
 
 if TYPE_CHECKING:
@@ -219,7 +220,7 @@ class GroupSearch:
             windows=tuple(float(window) for window in self.choices(f"window{self.end}")),
             capacity_bytes=float(level.capacity_bytes[0]),
             clock_hz=float(setting.hierarchy.clock_hz[0]),
-            resources=(*setting.hierarchy.units, *setting.hierarchy.names),
+            resources=resources_of(options[0][0].plan),
         )
 
     def _tensors(self) -> tuple[str, ...]:

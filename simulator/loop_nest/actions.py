@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dse.simulator.arrays import ZERO, Array
-from dse.simulator.loop_nest.costs import words_of
+from dse.simulator.loop_nest.costs import port_of, words_of
 from dse.simulator.loop_nest.nest import REGISTERS
 from dse.simulator.program import Action
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def move_actions(
     plan: Plan, number: int, einsum: str, products: Sequence[Array], count: Array
 ) -> dict[str, tuple[Action, ...]]:
-    """Words an Einsum moves in one of ``count`` iterations, by component."""
+    """Words an Einsum moves in one of ``count`` iterations, by the port of the memory they pass, or the component."""
     group = plan.groups[number]
     unit = next(branch.unit for branch in group.branches if branch.einsum == einsum)
     sums: dict[tuple[str, str, str], Array] = {}
@@ -33,7 +33,10 @@ def move_actions(
         each = _word_j(plan, unit, memory, action)
         share = words / count
         entry = Action(component, einsum, tensor, action, share, share * width, share * each)
-        found[component] = (*found.get(component, ()), entry)
+        port = component
+        if memory in plan.hierarchy.names:
+            port = port_of(plan.conventions, memory, action, tensor)
+        found[port] = (*found.get(port, ()), entry)
     return found
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from dse.simulator.arrays import Mask
     from dse.simulator.loop_nest.links import Move
-    from dse.simulator.loop_nest.plan import BranchPlan, Footprint, GroupPlan, Plan
+    from dse.simulator.loop_nest.plan import BranchPlan, Conventions, Footprint, GroupPlan, Plan
     from dse.simulator.loop_nest.terms import ByTerm
 
 TWO = np.full(1, 2.0)  # tiles in flight: one being made, one being used
@@ -153,15 +153,44 @@ def _move(plan: Plan, found: Part, moves: list[Move], units: dict[str, str], pro
             level = plan.hierarchy.store(memory)
             each = level.read_j_per_byte if action == "read" else level.write_j_per_byte
             found.joules = found.joules + words * (width * each)
-    for einsum, memory in dict.fromkeys((e, m) for e, m, _ in sums):
+    for (einsum, port, memory), words in _passed(plan, moves, sums, products).items():
+        each = width / plan.hierarchy.store(memory).byte_per_cycle
+        found.busy.setdefault(einsum, {})[port] = words * each
+
+
+def _passed(
+    plan: Plan, moves: list[Move], sums: dict[tuple[str, str, str], Array], products: ByTerm
+) -> dict[tuple[str, str, str], Array]:
+    """Words by (Einsum, port, memory) at memories with a bandwidth."""
+    found: dict[tuple[str, str, str], Array] = {}
+    each: list[tuple[str, str, str, str, Array]]
+    if plan.conventions.bandwidth == "operands":
+        each = [(m.einsum, m.memory, m.action, m.tensor, words_of(m, products)) for m in moves]
+    else:
+        each = [(einsum, memory, action, "", words) for (einsum, memory, action), words in sums.items()]
+    for einsum, memory, action, tensor, words in each:
         if memory in plan.hierarchy.names:
-            each = width / plan.hierarchy.store(memory).byte_per_cycle
-            reads, writes = (
-                sums.get((einsum, memory, "read"), ZERO),
-                sums.get((einsum, memory, "write"), ZERO),
-            )
-            both = reads + writes if plan.conventions.bandwidth == "pooled" else np.maximum(reads, writes)
-            found.busy.setdefault(einsum, {})[memory] = both * each
+            key = (einsum, port_of(plan.conventions, memory, action, tensor), memory)
+            found[key] = found[key] + words if key in found else words
+    return found
+
+
+def port_of(conventions: Conventions, memory: str, action: str, tensor: str) -> str:
+    """Port that a word passes at a memory, by the bandwidth convention."""
+    ports = {"pooled": memory, "ports": f"{memory}.{action}", "operands": f"{memory}.{tensor}"}
+    return ports[conventions.bandwidth]
+
+
+def resources_of(plan: Plan) -> tuple[str, ...]:
+    """Everything that can be busy: compute units, and every port of every memory."""
+    tensors = plan.problem.tensors
+    ports = dict.fromkeys(
+        port_of(plan.conventions, memory, action, tensor)
+        for memory in plan.hierarchy.names
+        for action in ("read", "write")
+        for tensor in tensors
+    )
+    return (*plan.hierarchy.units, *ports)
 
 
 def _hold(

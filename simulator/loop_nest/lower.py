@@ -55,7 +55,8 @@ def lower(workload: Workload, machine: SpatialArray, mapping: Mapping[File], acc
     costs = plan.finish(products, windows)
     nodes = nodes_of(plan, tuple(mapping.file.groups), tiles, products, costs, windows)
     root = Loop("layers", workload.layers, nodes[0] if len(nodes) == 1 else Seq("groups", nodes))
-    names = (*machine.units, *plan.hierarchy.names)
+    ports = [name for name in costs.busy if name not in (*machine.units, *plan.hierarchy.names)]
+    names = (*machine.units, *plan.hierarchy.names, *ports)
     program = Program(root, {name: Unit(name) for name in names}, machine.clock_hz, costs.constraints)
     return Lowered(program, facts_of(plan, machine, products, costs, windows, workload.layers))
 

@@ -77,7 +77,7 @@ class ConventionsFile(spec.Spec):
     """What published models count differently."""
 
     register_reads: Literal["operation", "fill"] = "operation"
-    bandwidth: Literal["pooled", "ports"] = "pooled"
+    bandwidth: Literal["pooled", "ports", "operands"] = "pooled"
     buffering: Literal["single", "double"] = "single"
     array_fill: Literal["counted", "ignored"] = "counted"
 

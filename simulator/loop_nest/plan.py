@@ -41,13 +41,13 @@ class Conventions:
     """Choices that published models make differently; the defaults are what hardware does.
 
     ``register_reads``: of an operand for each operation, or once for each fill (a one-word latch whose output does not
-    change); ``bandwidth``: reads and writes share one pool, or have a port each; ``buffering``: a tile is replaced word
-    by word as it is used up (buffets), or takes room twice; ``array_fill``: whether cycles count that a sum takes to
-    cross its axis.
+    change); ``bandwidth``: reads and writes share one pool, or each has all of it, or each tensor has; ``buffering``: a
+    tile is replaced word by word as it is used up (buffets), or takes room twice; ``array_fill``: whether cycles count
+    that a sum takes to cross its axis.
     """
 
     register_reads: Literal["operation", "fill"] = "operation"
-    bandwidth: Literal["pooled", "ports"] = "pooled"
+    bandwidth: Literal["pooled", "ports", "operands"] = "pooled"
     buffering: Literal["single", "double"] = "single"
     array_fill: Literal["counted", "ignored"] = "counted"
 

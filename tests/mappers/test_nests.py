@@ -60,7 +60,7 @@ def part(seed: int) -> NestPart:
     asked, machine = problem(generator), hierarchy(generator)
     conventions = Conventions(
         register_reads=generator.choice(["operation", "fill"]),
-        bandwidth=generator.choice(["pooled", "ports"]),
+        bandwidth=generator.choice(["pooled", "ports", "operands"]),
         array_fill=generator.choice(["counted", "ignored"]),
     )
     setting = Setting(None, None, asked, machine, conventions)  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dse.simulator.evaluate import evaluate
 from dse.simulator.loop_nest.lower import nodes_of
-from dse.simulator.loop_nest.plan import Plan
+from dse.simulator.loop_nest.plan import Conventions, Plan
 from dse.simulator.program import Program, Seq, Unit
 from dse.simulator.simulate import simulate
 from tests.oracle import draw
@@ -27,14 +27,15 @@ NESTS = 40
 def test_program_of_a_random_nest(random: Random, window: int) -> None:
     problem, hierarchy = draw.problem(random), draw.machine(random)
     nest, sizes = draw.nest(random, problem, hierarchy)
-    plan = Plan(problem, hierarchy, nest)
+    conventions = Conventions(bandwidth=random.choice(("pooled", "ports", "operands")))
+    plan = Plan(problem, hierarchy, nest, conventions)
     tiles = [np.array([float(size)]) for size in sizes]
     windows = [np.array([float(window)])] * len(nest.groups)
     products = plan.products(tiles)
     costs = plan.finish(products, windows)
     names = tuple(f"group{number}" for number in range(len(nest.groups)))
     root = Seq("groups", nodes_of(plan, names, tiles, products, costs, windows))
-    units = {name: Unit(name) for name in ("array", *hierarchy.names)}
+    units = {name: Unit(name) for name in ("array", *hierarchy.names, *costs.busy)}
     program = Program(root, units)
     evaluation, result = evaluate(program), simulate(program)
     assert evaluation.joules[0] == pytest.approx(costs.joules[0], rel=1e-9)

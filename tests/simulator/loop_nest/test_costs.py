@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
@@ -30,16 +31,21 @@ def test_registers_read_for_each_operation_or_each_fill() -> None:
     assert saved[0] == pytest.approx((operations - fills) * 1.6e-12, rel=1e-12)
 
 
-def test_bandwidth_of_one_pool_or_of_ports() -> None:
+def test_bandwidth_of_one_pool_or_a_port_for_each_action_or_operand() -> None:
     pooled, ports = matmul_costs(), matmul_costs(bandwidth="ports")
+    operands = matmul_costs(bandwidth="operands")
     plan = Plan(matmul(), machine("reference_a16"), stationary())
-    sums = dict.fromkeys(("read", "write"), 0.0)
+    actions, tensors = Counter[str](), Counter[str]()
     for move in plan.groups[0].moves:
         if move.memory == "global_buffer":
-            sums[move.action] += words_of(move, plan.products(TILES))[0]
-    assert pooled.busy["global_buffer"][0] == (sums["read"] + sums["write"]) / 64
-    assert ports.busy["global_buffer"][0] == max(sums.values()) / 64
-    assert pooled.joules == ports.joules
+            actions[move.action] += words_of(move, plan.products(TILES))[0]
+            tensors[move.tensor] += words_of(move, plan.products(TILES))[0]
+    assert pooled.busy["global_buffer"][0] == actions.total() / 64
+    for name, words in actions.items():
+        assert ports.busy[f"global_buffer.{name}"][0] == words / 64
+    for name, words in tensors.items():
+        assert operands.busy[f"global_buffer.{name}"][0] == words / 64
+    assert pooled.joules == ports.joules == operands.joules
 
 
 def test_double_buffering_takes_twice_the_room() -> None:
