@@ -51,6 +51,8 @@ RANGES = {
     "masked": Range(0.1, 1e-3, 5.0),
     "sm_stream": Range(8.5e10, 1e10, 1e12),
 }
+ENERGIES = ("tensor_energy", "dram_energy", "idle_power")
+WIDEST = 1e6  # times a value: how far an interval reaches where rows determine nothing
 SIX = ("launch", "round_trip", "tensor_efficiency", "overlap", "dram_efficiency", "sm_stream")
 
 
@@ -115,6 +117,38 @@ def fit(
     }
     calibration = base.replaced({name: one.value for name, one in constants.items()})
     return Fit(constants, calibration, predict(calibration) / measured_s - 1.0, int(found.nfev))
+
+
+def fit_energy(
+    multiply_adds: Floats, dram_bits: Floats, seconds: Floats, joules: Floats
+) -> dict[str, Fitted]:
+    """Energy of a multiply-add and of an off-chip bit, and idle power, from measured joules; none is negative.
+
+    Every row counts by its relative error. Intervals follow from the residuals.
+
+    Raises
+    ------
+    ConfigError
+        There are fewer rows than constants.
+    """
+    from scipy.optimize import nnls
+
+    if len(joules) < len(ENERGIES):
+        raise ConfigError(f"{len(joules)} rows with energy cannot determine {len(ENERGIES)} constants")
+    parts = np.stack((multiply_adds, dram_bits, seconds), axis=1) / joules[:, None]
+    scale = np.maximum(parts.max(axis=0), 1e-300)
+    found, _ = nnls(parts / scale, np.ones(len(joules)))
+    values = np.asarray(found, dtype=np.float64) / scale
+    spread = deviations(parts / scale, parts @ values - 1.0) / scale
+    return {
+        name: Fitted(
+            float(value),
+            float(max(value - DEVIATIONS * deviation, 0.0)),
+            float(min(value + DEVIATIONS * deviation, WIDEST * max(value, 1e-15))),
+            bool(value == 0.0),
+        )
+        for name, value, deviation in zip(ENERGIES, values, spread, strict=True)
+    }
 
 
 def deviations(jacobian: Floats, residuals: Floats) -> Floats:

@@ -16,7 +16,7 @@ from dse.studies.latency.baselines import NAMES, Known, baselines, known_rows
 from dse.studies.latency.metrics import errors, same_launch_floor, split_half_floor
 from dse.studies.latency.predict import rows_of
 from dse.studies.latency.rules import any_of, parse
-from dse.studies.latency.table import CLASS, MACHINE, LatencyTable
+from dse.studies.latency.table import CLASS, MACHINE, LatencyTable, numbers_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from dse.arch.calibration.constants import Calibration
     from dse.arch.gpu import Gpu
+    from dse.studies.latency.predict import Chosen
 
     Floats = NDArray[np.float64]
     Mask = NDArray[np.bool_]
@@ -42,6 +43,7 @@ class Comparison:
     table: LatencyTable
     machine: str
     simulated_s: Floats
+    chosen: Chosen
     others: dict[str, Floats]
     keys: list[bytes]
     left_out: tuple[str, ...]
@@ -81,9 +83,28 @@ class Comparison:
             key: errors(self.others[key][mask], measured).mape if key in self.others else None
             for key in NAMES
         }
-        floor = self._floor(mask)
         record: dict[str, Any] = {"class": name, **found, "mape_low": low, "mape_high": high}
-        return record | {"noise_floor": floor, "baselines": others}
+        record |= {"noise_floor": self._floor(mask), "baselines": others}
+        return record | self._further(mask)
+
+    def _further(self, mask: Mask) -> dict[str, Any]:
+        """Errors of cycles where the SM clock was logged, and of joules where energy was measured."""
+        found: dict[str, Any] = {}
+        measured = self.table.measured_s
+        clock = self._column("sm_clock_hz")
+        logged = mask & (clock > 0.0)
+        if logged.any():
+            found["cycle_mape"] = errors(self.chosen.cycles[logged], (measured * clock)[logged]).mape
+        joules = self._column("energy_j")
+        counted = mask & (joules > 0.0) & np.isfinite(self.chosen.joules)
+        if counted.any():
+            found["energy_n"] = int(counted.sum())
+            found["energy_mape"] = errors(self.chosen.joules[counted], joules[counted]).mape
+        return found
+
+    def _column(self, name: str) -> Floats:
+        """A column as numbers; 0 where it, or a cell of it, is not there."""
+        return numbers_of(self.table.rows, name)
 
     def _floor(self, mask: Mask) -> float | None:
         """Noise floor of rows: of the halves of their repeats, else of rows with the same launches."""
@@ -122,16 +143,17 @@ def compare(
     if not len(mine.rows):
         raise ConfigError(f"{table.name}: no row is left to compare", *(Problem(text) for text in left))
     rows = rows_of(mine, gpu)
-    simulated = rows.seconds(constants)
-    timed = np.isfinite(simulated)
+    chosen = rows.chosen(constants)
+    timed = np.isfinite(chosen.seconds)
     if not timed.all():
         left.append(f"{(~timed).sum()} rows that no launch is known for")
-    kept = Comparison(mine.where(timed), gpu.name, simulated[timed], {}, [], tuple(left))
     if not timed.any():
         raise ConfigError(f"{table.name}: no row is left to compare", *(Problem(text) for text in left))
     keys = [key for key, good in zip(rows.keys(), timed, strict=True) if good]
     others = {name: values[timed] for name, values in baselines(rows, known).items()}
-    return Comparison(kept.table, gpu.name, kept.simulated_s, others, keys, tuple(left))
+    return Comparison(
+        mine.where(timed), gpu.name, chosen.seconds[timed], chosen.where(timed), others, keys, tuple(left)
+    )
 
 
 def fitted_rows(table: LatencyTable, constants: Calibration) -> Mask:

@@ -1,7 +1,8 @@
 """Launches behind rows that ``dse measure`` wrote: this project's kernels and microbenchmarks at their parameters.
 
-Modelled: dense, causal, windowed and block-sparse prefill, split decode, absorbed latent decode, chunked linear
-attention, microbenchmarks; what a block takes of an SM is read from the row where the measuring machine compiled it.
+Modelled: dense, causal, windowed and block-sparse prefill, modified scores, split decode, absorbed latent decode,
+linear attention by chunks and by steps, microbenchmarks; what a block takes of an SM is read from the row where the
+measuring machine compiled it.
 Kernels that are not listed in ``BUILDERS`` (several launches that depend on values) have no launches here: their rows
 are counted, not compared.
 """
@@ -16,6 +17,7 @@ import numpy as np
 
 from dse.errors import ConfigError
 from dse.studies.latency.kernels import Alternative
+from dse.studies.latency.kernels.runs import blocks, segments
 from dse.workloads.launch_shapes import attention, decode, linear_attention
 from dse.workloads.launches import NOTHING, ONCE, Blocks, Demand, Launch, Resources, Traffic
 
@@ -51,7 +53,7 @@ def own_alternatives(rows: pd.DataFrame, gpu: Gpu) -> Iterator[tuple[int, Altern
             raise ConfigError(
                 f"{row['class']} {row['kernel']}: parameter {error} is missing or wrong"
             ) from None
-        warm = row["cache"] == HOT
+        warm = np.array([row["cache"] == HOT])
         yield (
             place,
             Alternative(_compiled(launches, str(row.get("launches", ""))), np.ones(1, dtype=bool), warm),
@@ -108,6 +110,60 @@ def _flash(row: _Row, gpu: Gpu) -> tuple[Launch, ...]:
             precision=row.text("precision", "fp16"), padded=True,
         ),
     )  # fmt: skip
+
+
+def _modified(exps: float, fp32: float) -> Callable[[_Row, Gpu], tuple[Launch, ...]]:
+    """Flash attention with further operations on each score."""
+
+    def build(row: _Row, gpu: Gpu) -> tuple[Launch, ...]:
+        (launch,) = _flash(row, gpu)
+        scores = row.number("tile_queries") * row.number("tile_keys")
+
+        def more(tile: Demand) -> Demand:
+            return replace(tile, exps=tile.exps + exps * scores, fp32=tile.fp32 + fp32 * scores)
+
+        return (replace(launch, blocks=tuple(replace(run, tile=more(run.tile)) for run in launch.blocks)),)
+
+    return build
+
+
+def _sparse(row: _Row, gpu: Gpu) -> tuple[Launch, ...]:
+    """Flash attention that visits at most ``kept`` key tiles, at random among those that the mask leaves."""
+    (launch,) = _flash(row, gpu)
+    rows, cols = row.number("tile_queries"), row.number("tile_keys")
+    count = np.ceil(row.number("queries", "sequence") / rows)
+    offset = row.number("sequence") - row.number("queries", "sequence")
+    seen = np.ceil((offset + np.arange(1.0, count + 1.0) * rows) / cols)
+    every = np.full(int(count), np.ceil(row.number("sequence") / cols))
+    tiles = np.minimum(np.minimum(seen if row.flag("causal") else every, every), row.number("kept"))
+    known = next(run for run in launch.blocks if run.tile.flops)
+    repeats = np.full(1, row.number("batch") * row.number("heads"))
+    share = float(tiles.sum() / (seen if row.flag("causal") else every).sum())
+    return (
+        replace(
+            launch,
+            blocks=blocks([segments(tiles.astype(np.int64))], repeats, known.tile, known.once),
+            tensors={
+                name: replace(t, total=np.maximum(t.total * share, t.unique)) for name, t in launch.tensors.items()
+            },
+            flops=launch.flops * share,
+            round_trips=np.full(1, 4.0),  # bounds of the list, its entries, keys, output
+        ),
+    )  # fmt: skip
+
+
+def _state(row: _Row, gpu: Gpu) -> tuple[Launch, ...]:
+    """One step of linear attention: every state read and written in FP32."""
+    depth, width = row.number("head_dim"), row.number("value_dim", "head_dim")
+    part = min(row.number("tile_values"), width)
+    heads = row.number("batch") * row.number("heads")
+    moved = np.full(1, depth * part * 4.0)
+    once = Demand(fp32=np.full(1, 4.0 * depth * part), read_bytes=moved, written_bytes=moved)
+    whole = np.full(1, heads * depth * width * 4.0)
+    tensors = {"S": Traffic(whole, whole), "next": Traffic(whole, whole, written=True)}
+    count = np.full(1, heads * np.ceil(width / part))
+    runs = (Blocks(NOTHING, NOTHING, ONCE, count, Demand(), once),)
+    return (Launch("step", "other", runs, tensors, flops=np.full(1, 4.0 * heads * depth * width)),)
 
 
 def _window(row: _Row, gpu: Gpu) -> tuple[Launch, ...]:
@@ -209,6 +265,11 @@ def _bench(
 
 BUILDERS: dict[str, Callable[[_Row, Gpu], tuple[Launch, ...]]] = {
     "flash_forward": _flash,
+    "score_mod": _modified(1.0, 6.0),
+    "score_mod_alibi": _modified(0.0, 2.0),
+    "score_mod_sigmoid": _modified(0.0, 0.0),
+    "block_sparse": _sparse,
+    "linear_decode": _state,
     "tile_list": _window,
     "split_kv_decode": _split,
     "mla_decode": _latent,

@@ -6,18 +6,19 @@ that share a launch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dse.errors import ConfigError
+from dse.simulator.stack import stack, structure
 from dse.studies.latency.kernels import alternatives
 from dse.studies.latency.own import own_alternatives
 from dse.studies.latency.table import CLASS, OWN
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Iterable, Sequence
     from typing import TypeAlias
 
     from numpy.typing import NDArray
@@ -29,6 +30,21 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
     Part: TypeAlias = tuple[NDArray[np.int64], Sequence[Alternative]]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What a machine takes for every row: seconds, cycles of the nominal clock, calibrated joules, work done."""
+
+    seconds: Floats
+    cycles: Floats
+    joules: Floats
+    multiply_adds: Floats
+    dram_bits: Floats
+
+    def where(self, mask: NDArray[np.bool_]) -> Chosen:
+        """The rows of a mask."""
+        return Chosen(*(getattr(self, one.name)[mask] for one in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -54,6 +70,22 @@ class Rows:
                 best = np.where(way.possible, np.minimum(best, time), best)
             found[places] = best
         return found
+
+    def chosen(self, constants: Calibration) -> Chosen:
+        """Seconds, cycles, joules and work of every row under its fastest way, NaN for rows of no class."""
+        from dse.simulator.gpu.law import predict
+
+        found = np.full((5, self.count), np.nan)
+        for places, ways in self.parts:
+            best = np.full((5, len(places)), np.inf)
+            for way in ways:
+                times = predict(way.launches, self.gpu, constants, warm=way.warm)
+                macs = sum((part.executed_flops for part in times.launches), np.zeros(1)) / 2.0
+                values = (times.seconds, times.cycles, times.joules, macs, 8.0 * times.dram_bytes)
+                here = np.stack([np.broadcast_to(value, len(places)) for value in values])
+                best = np.where(way.possible & (here[0] < best[0]), here, best)
+            found[:, places] = best
+        return Chosen(*found)
 
     def keys(self) -> list[bytes]:
         """For every row something that is equal for rows whose launches are, empty for rows of no class."""
@@ -91,8 +123,7 @@ def rows_of(table: LatencyTable, gpu: Gpu) -> Rows:
     """
     parts: list[Part] = []
     if table.file is None:
-        found = own_alternatives(table.rows, gpu)
-        parts = [(np.array([place]), (way,)) for place, way in found if way.launches]
+        parts = _grouped(own_alternatives(table.rows, gpu))
     for name, (kernel, options) in table.kernels.items():
         places = np.flatnonzero(np.asarray(table.rows[CLASS] == name))
         if len(places) and kernel != OWN:
@@ -100,6 +131,18 @@ def rows_of(table: LatencyTable, gpu: Gpu) -> Rows:
     if not parts:
         raise ConfigError(f"{table.name}: no row is of a kernel whose launches are known")
     return Rows(gpu, len(table.rows), tuple(parts))
+
+
+def _grouped(found: Iterable[tuple[int, Alternative]]) -> list[Part]:
+    """Rows of like launches together, as arrays; rows without launches are left out."""
+    groups: dict[Hashable, list[tuple[int, Alternative]]] = {}
+    for place, way in found:
+        if way.launches:
+            groups.setdefault(structure(way), []).append((place, way))
+    return [
+        (np.array([place for place, _ in members]), (stack([way for _, way in members]),))
+        for members in groups.values()
+    ]
 
 
 def work(ways: Sequence[Alternative], n: int) -> tuple[Floats, Floats]:

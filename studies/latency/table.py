@@ -198,6 +198,19 @@ def _measured(path: Path, frame: pd.DataFrame) -> LatencyTable:
     return LatencyTable(path.stem, path, None, rows, kernels, failed)
 
 
+def numbers_of(rows: pd.DataFrame, column: str) -> NDArray[np.float64]:
+    """A column as numbers; 0 where it, or a cell of it, is not there."""
+    import pandas as pd
+
+    if column not in rows:
+        return np.zeros(len(rows))
+    values: NDArray[np.float64] = (
+        pd.to_numeric(rows[column], errors="coerce").to_numpy(dtype=np.float64).copy()
+    )
+    values[~np.isfinite(values)] = 0.0
+    return values
+
+
 def _require(path: Path, frame: pd.DataFrame, wanted: Sequence[str]) -> None:
     """Every wanted column, or an error that names all missing ones."""
     names = [str(name) for name in frame.columns]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from dse.errors import ConfigError
 from dse.studies.latency.calibration_file import write_calibration
 from dse.studies.latency.predict import rows_of
-from dse.studies.latency.table import CLASS, load_table
+from dse.studies.latency.table import CLASS, load_table, numbers_of
 from dse.studies.tables import emit
 from dse.studies.verbs.compare import load_gpu
 
@@ -22,8 +23,12 @@ if TYPE_CHECKING:
 
     from dse.arch.calibration.constants import Calibration
     from dse.arch.gpu import Gpu
-    from dse.simulator.calibrate import Fit
+    from dse.simulator.calibrate import Fit, Fitted
+    from dse.studies.latency.predict import Rows
     from dse.studies.latency.table import LatencyTable
+
+
+WORK = ("multiply_adds", "dram_bits")
 
 
 def calibrate(
@@ -50,7 +55,10 @@ def calibrate(
 
     from dse.arch.calibration.constants import Calibration
 
-    found = fit(predict, measured, Calibration(), tuple(constants) or SIX)
+    energies = _energies(used, parts)
+    base = Calibration().replaced({name: one.value for name, one in energies.items()})
+    found = fit(predict, measured, base, tuple(constants) or SIX)
+    found = replace(found, constants=found.constants | energies)
     write_calibration(output, found, gpu, used, rows, filters)
     _print(found, len(measured), output)
     return 0
@@ -63,6 +71,24 @@ def _fitted(table: LatencyTable, gpu: Gpu, split: str, filters: Sequence[str]) -
     if not len(mine.rows):
         raise ConfigError(f"{table.name}: no row of split {split} has a known kernel")
     return mine
+
+
+def _energies(used: Sequence[LatencyTable], parts: Sequence[Rows]) -> dict[str, Fitted]:
+    """Energy constants from rows whose joules were measured; none where too few were.
+
+    The work of a row does not depend on the constants of time.
+    """
+    from dse.arch.calibration.constants import Calibration
+    from dse.simulator.calibrate import ENERGIES, fit_energy
+
+    joules = np.concatenate([numbers_of(table.rows, "energy_j") for table in used])
+    counted = joules > 0.0
+    if counted.sum() < len(ENERGIES):
+        return {}
+    work = [part.chosen(Calibration()) for part in parts]
+    macs, bits = (np.concatenate([getattr(one, name) for one in work])[counted] for name in WORK)
+    seconds = np.concatenate([table.measured_s for table in used])[counted]
+    return fit_energy(macs, bits, seconds, joules[counted])
 
 
 def _print(fit: Fit, rows: int, output: Path) -> None:

@@ -38,7 +38,7 @@ class Alternative:
 
     launches: tuple[Launch, ...]
     possible: NDArray[np.bool_]
-    warm: bool = True
+    warm: bool | NDArray[np.bool_] = True
     name: str = ""
     parameters: Mapping[str, float] = field(default_factory=dict)
 

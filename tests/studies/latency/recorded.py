@@ -24,10 +24,14 @@ PLANTED = {
     "overlap": 0.55,
     "dram_efficiency": 0.89,
     "sm_stream": 9e10,
+    "tensor_energy": 1.3e-12,
+    "dram_energy": 6e-12,
+    "idle_power": 95.0,
 }
 PARAMETERS = (
     "batch", "heads", "kv_heads", "sequence", "queries", "head_dim", "causal", "precision", "tile_queries",
     "tile_keys", "splits", "size", "steps", "programs", "passes", "chunk", "latent_dim", "rope_dim", "tile_heads",
+    "kept", "tile_values",
 )  # fmt: skip
 DENSE = {"heads": "32", "kv_heads": "8", "head_dim": "128", "precision": "fp16", "tile_queries": "128"}
 
@@ -67,6 +71,16 @@ def _rows() -> list[dict[str, str]]:
             "precision": "fp16",
         }
         add("mla", "new_classes", "mla_decode", batch="8", heads="128", sequence=length, **latent)
+    add(
+        "sparse",
+        "new_classes",
+        "block_sparse",
+        kept="8",
+        tile_keys="64",
+        **(DENSE | {"sequence": "4096", "batch": "1"}),
+    )
+    add("capped", "new_classes", "score_mod", tile_keys="64", **(DENSE | {"sequence": "4096", "batch": "1"}))
+    add("step", "new_classes", "linear_decode", batch="64", heads="32", head_dim="128", tile_values="32")
     add("selected", "new_classes", "select_attend", sequence="2048", heads="16", head_dim="128")
     return found
 
@@ -80,14 +94,18 @@ def write_recorded(path: Path, noise: float = 0.01) -> None:
     _write(path, columns, [row | {"latency_s": "1"} for row in rows])
     gpu = load_machine("h200")
     table = load_table(str(path))
-    truth = rows_of(table, gpu).seconds(Calibration().replaced(PLANTED))  # type: ignore[arg-type]
+    truth = rows_of(table, gpu).chosen(Calibration().replaced(PLANTED))  # type: ignore[arg-type]
     random = np.random.default_rng(11)
-    known = iter(np.where(np.isfinite(truth), truth, 1e-4) * np.exp(random.normal(0.0, noise, len(truth))))
-    for row in rows:
-        if row["status"] == "ok":
-            seconds, part = float(next(known)), float(random.normal(0.0, noise))
-            row |= {"latency_s": f"{seconds:.9g}", "half_a_s": f"{seconds * (1 + part):.9g}"}
-            row |= {"half_b_s": f"{seconds * (1 - part):.9g}"}
+    for i, row in enumerate(row for row in rows if row["status"] == "ok"):
+        exact = truth.seconds[i] if np.isfinite(truth.seconds[i]) else 1e-4
+        seconds = exact * float(np.exp(random.normal(0.0, noise)))
+        part = float(random.normal(0.0, noise))
+        row |= {"latency_s": f"{seconds:.9g}", "half_a_s": f"{seconds * (1 + part):.9g}"}
+        row |= {"half_b_s": f"{seconds * (1 - part):.9g}"}
+        if np.isfinite(truth.cycles[i]):
+            row["sm_clock_hz"] = f"{truth.cycles[i] / exact:.9g}"
+        if exact > 1e-3 and row["cache"] == "hot":
+            row["energy_j"] = f"{truth.joules[i] * float(np.exp(random.normal(0.0, noise))):.9g}"
     _write(path, columns, rows)
 
 

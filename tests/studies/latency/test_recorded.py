@@ -31,7 +31,7 @@ def test_planted_constants_come_back(recorded: tuple[Path, Path]) -> None:
     for name, truth in PLANTED.items():
         low, high = known.intervals[name]
         assert low * 0.98 <= truth <= high * 1.02
-        if name in {"launch", "round_trip", "tensor_efficiency", "dram_efficiency"}:
+        if name in {"launch", "round_trip", "tensor_efficiency", "dram_efficiency", "tensor_energy"}:
             assert float(known.get(name)[0]) == pytest.approx(truth, rel=0.05)
 
 
@@ -41,11 +41,16 @@ def test_errors_of_unseen_rows_are_the_noise(recorded: tuple[Path, Path], tmp_pa
     ran = dse("compare", "h200", table, "--calibration", made, "--out", out, "--format", "json")
     assert ran.code == 0, ran.err
     found: dict[str, dict[str, Any]] = {one["class"]: one for one in json.loads(ran.out)}
-    assert {"dense_prefill", "decode", "linear", "mla", "all"} <= set(found)
+    assert {"dense_prefill", "decode", "linear", "mla", "sparse", "capped", "step", "all"} <= set(found)
     assert "microbenchmark" not in found  # all of them were fitted on
+    for kind in ("sparse", "capped", "step"):
+        assert found[kind]["mape"] <= 0.03
     for kind in ("dense_prefill", "decode", "linear", "mla"):
         assert found[kind]["mape"] <= 0.02
         assert found[kind]["noise_floor"] == pytest.approx(0.008, abs=0.006)
+        assert found[kind]["cycle_mape"] <= 0.02
+    assert found["dense_prefill"]["energy_n"] >= 2
+    assert found["dense_prefill"]["energy_mape"] <= 0.05
     assert found["decode"]["baselines"]["peak_roofline"] > 5 * found["decode"]["mape"]
     assert "36 rows" not in ran.err
     assert "2 rows that no launch is known for" in ran.err
