@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from dse import spec
 from dse.errors import ConfigError, nearest
 from dse.studies.latency.rules import Rule, parse
+from dse.units import Seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,6 +53,9 @@ class ClassFile(spec.Spec):
     )
     options: dict[str, str] = Field(default_factory=dict, description="choices of that kernel")
     assumes: list[str] = Field(min_length=1, description="what is not in the table")
+    added: Seconds = Field(
+        default=0.0, description="what the way of measuring adds to every row, as its publisher states"
+    )
 
 
 class TableFile(spec.Spec):

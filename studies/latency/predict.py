@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dse.studies.latency.table import LatencyTable
 
     Floats = NDArray[np.float64]
-    Part: TypeAlias = tuple[NDArray[np.int64], Sequence[Alternative]]
+    Part: TypeAlias = tuple[NDArray[np.int64], Sequence[Alternative], float]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ class Chosen:
 class Rows:
     """Launches behind the rows of a table on one machine, class by class; rows of no class have none.
 
-    ``parts`` holds for each class its rows' positions and the ways they may have run.
+    ``parts`` holds for each class its rows' positions, the ways they may have run, and the seconds that the way of
+    measuring adds to each.
     """
 
     gpu: Gpu
@@ -63,12 +64,12 @@ class Rows:
         from dse.simulator.gpu.law import predict
 
         found = np.full(self.count, np.nan)
-        for places, ways in self.parts:
+        for places, ways, added in self.parts:
             best = np.full(len(places), np.inf)
             for way in ways:
                 time = predict(way.launches, self.gpu, constants, warm=way.warm).seconds
                 best = np.where(way.possible, np.minimum(best, time), best)
-            found[places] = best
+            found[places] = best + added
         return found
 
     def chosen(self, constants: Calibration) -> Chosen:
@@ -76,7 +77,7 @@ class Rows:
         from dse.simulator.gpu.law import predict
 
         found = np.full((5, self.count), np.nan)
-        for places, ways in self.parts:
+        for places, ways, added in self.parts:
             best = np.full((5, len(places)), np.inf)
             for way in ways:
                 times = predict(way.launches, self.gpu, constants, warm=way.warm)
@@ -84,13 +85,14 @@ class Rows:
                 values = (times.seconds, times.cycles, times.joules, macs, 8.0 * times.dram_bytes)
                 here = np.stack([np.broadcast_to(value, len(places)) for value in values])
                 best = np.where(way.possible & (here[0] < best[0]), here, best)
+            best[0] += added
             found[:, places] = best
         return Chosen(*found)
 
     def keys(self) -> list[bytes]:
         """For every row something that is equal for rows whose launches are, empty for rows of no class."""
         found = [b""] * self.count
-        for places, ways in self.parts:
+        for places, ways, _ in self.parts:
             columns = np.concatenate([_numbers(way, len(places)) for way in ways])
             for i, place in enumerate(places):
                 found[place] = np.ascontiguousarray(columns[:, i]).tobytes()
@@ -100,15 +102,15 @@ class Rows:
         """Seconds by data-sheet peaks alone: useful FLOPs, or distinct bytes, whichever takes longer."""
         peak = float(self.gpu.peak_flop_per_s[0])
         found = np.full(self.count, np.nan)
-        for places, ways in self.parts:
+        for places, ways, added in self.parts:
             flops, moved = work(ways, len(places))
-            found[places] = np.maximum(flops / peak, moved / float(self.gpu.dram_byte_per_s[0]))
+            found[places] = np.maximum(flops / peak, moved / float(self.gpu.dram_byte_per_s[0])) + added
         return found
 
     def work(self) -> tuple[Floats, Floats]:
         """Useful FLOPs and distinct bytes of every row, NaN for rows of no class."""
         flops, moved = np.full(self.count, np.nan), np.full(self.count, np.nan)
-        for places, ways in self.parts:
+        for places, ways, _ in self.parts:
             flops[places], moved[places] = work(ways, len(places))
         return flops, moved
 
@@ -127,7 +129,8 @@ def rows_of(table: LatencyTable, gpu: Gpu) -> Rows:
     for name, (kernel, options) in table.kernels.items():
         places = np.flatnonzero(np.asarray(table.rows[CLASS] == name))
         if len(places) and kernel != OWN:
-            parts.append((places, alternatives(kernel, table.rows.iloc[places], options, gpu)))
+            added = table.file.classes[name].added if table.file else 0.0
+            parts.append((places, alternatives(kernel, table.rows.iloc[places], options, gpu), added))
     if not parts:
         raise ConfigError(f"{table.name}: no row is of a kernel whose launches are known")
     return Rows(gpu, len(table.rows), tuple(parts))
@@ -140,7 +143,7 @@ def _grouped(found: Iterable[tuple[int, Alternative]]) -> list[Part]:
         if way.launches:
             groups.setdefault(structure(way), []).append((place, way))
     return [
-        (np.array([place for place, _ in members]), (stack([way for _, way in members]),))
+        (np.array([place for place, _ in members]), (stack([way for _, way in members]),), 0.0)
         for members in groups.values()
     ]
 
