@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dse.arch.gpu import Gpu
 from dse.simulator.arrays import ONE, ZERO, Array, as_array, total
 from dse.simulator.program import Body, Choose, Node, Par, Seq, Step
-from dse.simulator.system import dense, stacks
+from dse.simulator.system import dense, gpus, stacks
 from dse.simulator.system.attention import beside_memory, fused, heads_of, unfused
 from dse.simulator.system.experts import Split, share
 from dse.simulator.system.mapping import PassFile
@@ -45,9 +46,14 @@ class Layer:
 
     @property
     def xpu(self) -> Roofline:
-        """The machine of an xpu."""
-        found: Roofline = self.machine.devices[XPU].machine  # type: ignore[assignment]
-        return found
+        """The machine of an xpu, as a roofline."""
+        return gpus.roofline_of(self.machine.devices[XPU].machine)
+
+    @property
+    def gpu(self) -> Gpu | None:
+        """The GPU an xpu is, if it is more than a roofline."""
+        machine = self.machine.devices[XPU].machine
+        return machine if isinstance(machine, Gpu) else None
 
     @property
     def pim(self) -> Device | None:
@@ -121,14 +127,20 @@ def _width(layer: Layer) -> Array:
     return next(gemm.n for gemm in layer.workload.linear if gemm.name == "output")
 
 
-def _gemm(layer: Layer, gemm: Gemm) -> Work:
-    """A dense layer spread over the xpus: rows of the weights where heads join, else columns."""
-    m, n, k, count = gemm.m, gemm.n, gemm.k, layer.count
+def _spread(layer: Layer, gemm: Gemm) -> Gemm:
+    """An xpu's part of a dense layer: rows of the weights where heads join, else columns."""
     if gemm.name in _JOINED:
-        k = np.ceil(k / count)
-    elif gemm.name not in _WHOLE:
-        n = np.ceil(n / count)
-    return dense.product(layer.xpu, gemm.name, m, n, k, layer.workload.value_bytes, count, layer.waves)
+        return replace(gemm, k=np.ceil(gemm.k / layer.count))
+    return gemm if gemm.name in _WHOLE else replace(gemm, n=np.ceil(gemm.n / layer.count))
+
+
+def _gemm(layer: Layer, gemm: Gemm) -> Work:
+    """A dense layer spread over the xpus."""
+    each = _spread(layer, gemm)
+    if layer.gpu is not None:
+        return gpus.dense_on(layer.gpu, layer.workload, (each,), layer.count)
+    value = layer.workload.value_bytes
+    return dense.product(layer.xpu, each.name, each.m, each.n, each.k, value, layer.count, layer.waves)
 
 
 def _projections(layer: Layer) -> tuple[list[Work], list[Work]]:
@@ -235,6 +247,8 @@ def _contended(layer: Layer) -> bool:
 
 def _attention_xpu(layer: Layer, batch: tuple[Requests, ...]) -> Work:
     heads = heads_of(layer.workload, layer.count, batch)
+    if layer.gpu is not None:
+        return gpus.attention_on(layer.gpu, layer.workload, heads, layer.count)
     if layer.paper is not None and layer.paper.unfused:
         return unfused(layer.xpu, XPU, heads, layer.count, layer.waves)
     return fused(layer.xpu, XPU, heads, layer.count)

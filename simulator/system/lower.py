@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dse.arch.gpu import Gpu
 from dse.arch.pim import Pim
 from dse.arch.roofline import Roofline
 from dse.arch.system import Device, Link, System
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from dse.workloads.workload import Workload
 
 FAMILIES = ("softmax", "mla")
+DEVICES: dict[str, tuple[type, ...]] = {XPU: (Roofline, Gpu), PIM: (Roofline, Pim)}
 # Part of the work that the time of a node counts for; the innermost node named here decides.
 PARTS = {
     "passes": "passes",
@@ -76,7 +78,7 @@ def lower(workload: Workload, machine: Machine, mapping: Mapping[File], accounti
 
 def _check_devices(system: System) -> None:
     for key, device in system.devices.items():
-        if isinstance(device.machine, System) or (key == XPU and not isinstance(device.machine, Roofline)):
+        if not isinstance(device.machine, DEVICES[key]):
             kind = device.machine.kind
             raise MappingError(
                 Problem(

@@ -1,0 +1,46 @@
+"""GPU machines as xpus: the time of one GPU's part, joules and bytes of all, refused kinds of device."""
+
+from __future__ import annotations
+
+import pytest
+
+from dse.errors import MappingError
+from dse.studies.batch import Request, Resolver
+from dse.studies.record import evaluate_one
+from dse.studies.rows import result_columns
+from tests.simulator.system.steps import times
+
+RESOLVER = Resolver()
+GIVEN = {"sequence": "4K", "batch": 16, "phase": "decode"}
+
+
+def test_attention_of_a_system_is_that_of_one_gpu_with_its_heads() -> None:
+    system = evaluate_one(Request("hgx_h200", "llama3_70b", tuple(GIVEN.items())), RESOLVER)
+    one = GIVEN | {"heads": 8, "kv_heads": 1}
+    alone = evaluate_one(Request("h200", "llama3_70b", tuple(one.items())), RESOLVER)
+    assert system.evaluation.seconds[0] == pytest.approx(alone.evaluation.seconds[0], rel=1e-12)
+    assert system.evaluation.joules[0] == pytest.approx(8 * alone.evaluation.joules[0], rel=1e-9)
+    moved = [result_columns(group)["dram_bytes"][0] for group in (system, alone)]
+    assert moved[0] == pytest.approx(8 * moved[1], rel=1e-12)
+
+
+def test_whole_models_run_on_gpus() -> None:
+    asked = Request("hgx_h200", "mixtral_8x7b", tuple((GIVEN | {"scope": "model"}).items()))
+    found = times(evaluate_one(asked, RESOLVER))
+    assert set(found) == {"passes", "projections", "attention", "links", "experts", "all"}
+    assert sum(found.values()) == pytest.approx(2 * found["all"])
+
+
+def test_requests_in_prefill_and_decode_share_a_step() -> None:
+    given = {"phase": "decode", "scope": "layer", "lengths": "2K*8,512/512"}
+    mixed = evaluate_one(Request("hgx_h200", "llama3_70b", tuple(given.items())), RESOLVER)
+    decode = evaluate_one(
+        Request("hgx_h200", "llama3_70b", tuple((given | {"lengths": "2K*8"}).items())), RESOLVER
+    )
+    assert mixed.evaluation.seconds[0] > decode.evaluation.seconds[0]
+
+
+def test_other_machines_are_no_xpus() -> None:
+    asked = Request("hgx_h200", "llama3_70b", tuple(GIVEN.items()), (("devices.xpu.machine", "fusemax"),))
+    with pytest.raises(MappingError, match="is no device of a system"):
+        evaluate_one(asked, RESOLVER)
