@@ -170,7 +170,10 @@ class Plan:
             if node.rank in shape.reduced and len(unit.axes) > 1:
                 along[node.rank] = factor
         again = _again(sites, shape)
-        runs = {r: Factor("span", _plain(sites, r, len(sites.group.shared)), each=1.0) for r in shape.ranks}
+        waits = (
+            shape.ranks if len(sites.group.branches) > 1 else ()
+        )  # tiles of one Einsum follow without a gap
+        runs = {r: Factor("span", _plain(sites, r, len(sites.group.shared)), each=1.0) for r in waits}
         return BranchPlan(
             einsum=einsum,
             unit=branch.unit,

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from dse.simulator.loop_nest.costs import Costs, words_of
+from dse.simulator.loop_nest.nest import Branch, Group, Nest
 from dse.simulator.loop_nest.plan import Conventions, Plan
 from tests.simulator.loop_nest.reference import attention, column, fused, machine, matmul, stationary
 
@@ -59,6 +60,16 @@ def test_double_buffering_takes_twice_the_room() -> None:
 def test_sums_travel_along_the_axis_once_for_each_run() -> None:
     ignored, counted = matmul_costs(array_fill="ignored"), matmul_costs()
     assert counted.cycles[0] - ignored.cycles[0] == 16
+
+
+def test_loops_of_an_einsum_alone_may_be_shared_or_its_own() -> None:
+    (group,) = stationary().groups
+    nodes = group.branches[0].nodes
+    moved = Nest((Group(nodes[:5], (Branch("Z", "array_2d", nodes[5:]),)),))
+    ours, theirs = matmul_costs(), Plan(matmul(), machine("reference_a16"), moved).costs(TILES)
+    assert ours.joules[0] == pytest.approx(theirs.joules[0], rel=1e-12)
+    assert ours.cycles[0] == theirs.cycles[0]
+    assert ours.live == theirs.live
 
 
 def test_what_passes_between_einsums_takes_room_for_each_tile_in_flight() -> None:
