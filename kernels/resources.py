@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import importlib.metadata
+import itertools
 import json
 import os
 import re
@@ -51,6 +52,22 @@ def with_resources(trace: Trace, targets: Sequence[str], num_warps: int = 4, num
     TraceError
         If a target is unknown, or a launch does not compile for one; names both.
     """
+    found = compiled(trace, targets, [{"num_warps": num_warps, "num_stages": num_stages}])
+    return dataclasses.replace(trace, resources=tuple(found))
+
+
+def compiled(
+    trace: Trace, targets: Sequence[str], options: Sequence[Mapping[str, int]]
+) -> Iterator[Resources]:
+    """Resources of each launch on each target, for one choice of ``num_warps`` and ``num_stages`` after another.
+
+    Raises
+    ------
+    MissingDependencyError
+        If torch or triton is not installed.
+    TraceError
+        If a target is unknown, or a launch does not compile for one; names both.
+    """
     unknown = [name for name in targets if name not in TARGETS]
     if unknown:
         known = ", ".join(TARGETS)
@@ -60,9 +77,9 @@ def with_resources(trace: Trace, targets: Sequence[str], num_warps: int = 4, num
         "module": trace.kernel,
         "launches": [_request(item) for item in trace.launches],
         "targets": list(targets),
-        "options": {"num_warps": num_warps, "num_stages": num_stages},
+        "options": [dict(choice) for choice in options],
     }
-    return dataclasses.replace(trace, resources=tuple(map(read_resources, _compile_elsewhere(request))))
+    return map(read_resources, _compile_elsewhere(request))
 
 
 def _request(item: Launch) -> dict[str, Any]:
@@ -99,16 +116,14 @@ def _compile_elsewhere(request: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _answer(request: Mapping[str, Any]) -> Iterator[Resources]:
     """Resources of all launches on all targets, in a process where triton compiles."""
     module = launch.kernel_module(request["module"])
-    for number, item in enumerate(request["launches"]):
-        for name in request["targets"]:
-            try:
-                compiled = _compile(module, item, name, request["options"])
-            except Exception as error:
-                detail = " ".join(str(error).split())[:300]
-                raise TraceError(
-                    f"'{item['kernel']}' for {name}: {type(error).__name__}: {detail}"
-                ) from error
-            yield _resources(number, name, compiled)
+    asked = itertools.product(request["options"], enumerate(request["launches"]), request["targets"])
+    for options, (number, item), name in asked:
+        try:
+            kernel = _compile(module, item, name, options)
+        except Exception as error:
+            detail = " ".join(str(error).split())[:300]
+            raise TraceError(f"'{item['kernel']}' for {name}: {type(error).__name__}: {detail}") from error
+        yield _resources(number, name, kernel)
 
 
 def _compile(module: Any, item: Mapping[str, Any], name: str, options: Mapping[str, int]) -> Any:  # noqa: ANN401
@@ -158,13 +173,13 @@ def _specialise(
     raise TraceError(f"an argument of type {type(value).__name__} cannot be compiled")
 
 
-def _resources(number: int, name: str, compiled: Any) -> Resources:  # noqa: ANN401 - triton carries no types
-    target, metadata = TARGETS[name], compiled.metadata
+def _resources(number: int, name: str, kernel: Any) -> Resources:  # noqa: ANN401 - triton carries no types
+    target, metadata = TARGETS[name], kernel.metadata
     if target.backend == "cuda":
-        registers, stack = _cuda_usage(compiled.asm["cubin"])
-        instructions = _kinds(_PTX.findall(compiled.asm["ptx"]), ".")
+        registers, stack = _cuda_usage(kernel.asm["cubin"])
+        instructions = _kinds(_PTX.findall(kernel.asm["ptx"]), ".")
     else:
-        text = compiled.asm["amdgcn"]
+        text = kernel.asm["amdgcn"]
         registers = _amd_field(text, "vgpr_count") + _amd_field(text, "agpr_count")
         stack = _amd_field(text, "private_segment_fixed_size")
         instructions = _kinds(_AMD.findall(text), "")

@@ -17,6 +17,7 @@ from dse.errors import WorkloadError
 from dse.simulator.arrays import ONE
 from dse.simulator.gpu.law import launch_time
 from dse.simulator.stack import take
+from dse.workloads.compiled_resources import compiled
 from dse.workloads.launch_resources import attention_resources, gemm_resources
 from dse.workloads.launch_shapes import attention, decode, gemm, power_of_two, splits_to_fill
 from dse.workloads.launches import merged, where
@@ -24,16 +25,19 @@ from dse.workloads.workload import VALUE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from collections.abc import Mapping as Dict
 
     from dse.arch.gpu import Gpu
     from dse.simulator.arrays import Array
     from dse.simulator.gpu.mapping import File
     from dse.simulator.mapping import Mapping
-    from dse.workloads.launches import Launch
+    from dse.workloads.launches import Launch, Resources
     from dse.workloads.requests import Requests
     from dse.workloads.workload import Gemm, Workload
 
 FAMILY, LATENT = "softmax", "mla"
+# Tables of compiled kernels are for values of this size.
+COMPILED_BYTES = 2.0
 BY_BYTES = {4.0: "fp32", 2.0: "fp16", 1.0: "int8", 0.5: "int4"}
 
 
@@ -67,7 +71,8 @@ def _prefill(workload: Workload, part: Requests, gpu: Gpu, mapping: Mapping[File
     s, file, precision = workload.sizes, mapping.file.prefill, _precision(workload)
     rows, keys = _number(mapping, "tile_queries", file.queries), _number(mapping, "tile_keys", file.keys)
     warps, stages = _number(mapping, "num_warps", file.warps), _buffers(mapping, file.stages, gpu)
-    size = VALUE_BYTES[precision]
+    depths = power_of_two(s["e"]), power_of_two(s["f"])
+    estimate = attention_resources(rows, keys, *depths, VALUE_BYTES[precision], warps, stages)
     found = attention(
         batch=part.count,
         heads=s["h"] * s["g"],
@@ -83,12 +88,23 @@ def _prefill(workload: Workload, part: Requests, gpu: Gpu, mapping: Mapping[File
         precision=precision,
         order=file.order,
         padded=True,
-        resources=attention_resources(
-            rows, keys, power_of_two(s["e"]), power_of_two(s["f"]), size, warps, stages
+        resources=_resources(
+            file.kernel, gpu, estimate, precision, s, causal=ONE * workload.causal, tile_queries=rows,
+            tile_keys=keys, warps=warps, stages=_number(mapping, "num_stages", file.stages),
         ),
         name=file.kernel,
-    )
+    )  # fmt: skip
     return where(found, part.queries > 1.0)
+
+
+def _resources(
+    kernel: str, gpu: Gpu, estimate: Resources, precision: str, sizes: Dict[str, Array], **shape: Array
+) -> Resources:
+    """What a thread block takes: compiled where the kernel was compiled for this shape, else the estimate."""
+    if VALUE_BYTES[precision] != COMPILED_BYTES:
+        return estimate
+    alike = np.where(sizes["e"] == sizes["f"], sizes["e"], np.nan)
+    return compiled(kernel, gpu.target, estimate, head_dim=alike, **shape)
 
 
 def _decode(workload: Workload, part: Requests, gpu: Gpu, mapping: Mapping[File]) -> tuple[Launch, Launch]:
@@ -122,7 +138,16 @@ def _decode(workload: Workload, part: Requests, gpu: Gpu, mapping: Mapping[File]
         precision=precision,
         shared_values=workload.stored_once,
         padded=not latent,
-        resources=attention_resources(rows, keys, *depths, size, warps, stages),
+        resources=_resources(
+            file.kernel,
+            gpu,
+            attention_resources(rows, keys, *depths, size, warps, stages),
+            precision,
+            s,
+            tile_keys=keys,
+            warps=warps,
+            stages=_number(mapping, "num_stages", file.stages),
+        ),
         name=file.kernel,
     )
     here = (part.queries >= 1.0) if latent else part.queries == 1.0
