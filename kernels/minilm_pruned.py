@@ -4,9 +4,10 @@
 the next, so the cost cannot be read off an unpruned run: here tokens and heads are gone for all later layers.
 
 Modelled: token importance (sums of probabilities over queries, heads and layers) and head importance (sums of output
-magnitudes), each with a share kept after each layer; local value pruning for each query, without renormalising what is
-left; queries, keys and values as fixed-point numbers with one scale for each head; keys whose upper bits are used first
-and all bits where no probability of the row reaches a threshold. Not modelled: fixed-point softmax and accumulation.
+magnitudes), each with a number kept after each layer; local value pruning for each query by probabilities of 12 bits,
+as the top-k engine sees them, of equal ones the earlier, without renormalising what is left; queries, keys and values
+as fixed-point numbers with one scale for each head; keys whose upper bits are used first and all bits where no
+probability of the row reaches a threshold. Not modelled: fixed-point softmax and accumulation.
 
 Source: Wang, Zhang, Han: SpAtten (HPCA 2021), section III.
 """
@@ -25,13 +26,17 @@ from typing import TYPE_CHECKING
 import torch
 
 from dse.errors import DseError, WorkloadError
+from dse.workloads.head_rows import Bits
 from dse.workloads.keep import linear_ratios
 from dse.workloads.passage import load_passage
+from dse.workloads.pruned_scores import PROBABILITY_BITS
+from dse.workloads.pruning import kept
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from dse.kernels.minilm import Encoder
+    from dse.workloads.pruning import Schedule
 
 PASSAGES = ("alice", "two_cities", "gettysburg")
 TOKENS = 96
@@ -58,6 +63,62 @@ class Pruning:
     key_bits: int = 0
     lower_bits: int = 0
     threshold: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A pruning for a sentence: ``tokens`` and ``heads`` left after each layer, ``values`` fetched for a row of each.
+
+    ``bits`` None keeps numbers as they are.
+    """
+
+    tokens: tuple[int, ...]
+    heads: tuple[int, ...]
+    values: tuple[int, ...]
+    bits: Bits | None
+    threshold: float
+
+    @classmethod
+    def of(cls, pruning: Pruning, encoder: Encoder, length: int) -> Plan:
+        """The plan of a row of the table; shares are rounded up."""
+        tokens, heads = (
+            tuple(ceil(round(share * count, 9)) for share in linear_ratios(encoder.layers, last))
+            for last, count in ((pruning.token_keep, length), (pruning.head_keep, encoder.head_count))
+        )
+        values = tuple(ceil(round(pruning.value_keep * n, 9)) for n in (length, *tokens[:-1]))
+        upper, lower = pruning.key_bits - pruning.lower_bits, pruning.lower_bits
+        bits = Bits(upper, pruning.key_bits, pruning.key_bits, lower) if pruning.key_bits else None
+        return cls(tokens, heads, values, bits, pruning.threshold)
+
+    @classmethod
+    def scheduled(cls, schedule: Schedule, encoder: Encoder, length: int) -> Plan:
+        """The plan of a schedule, whose shares are those that each layer works on, rounded down.
+
+        Raises
+        ------
+        WorkloadError
+            The schedule is for other layers, keeps more heads than there are, or prunes before the first layer.
+        """
+        heads = schedule.heads or (encoder.head_count,) * encoder.layers
+        tokens = tuple(kept(share, length) for share in schedule.tokens)
+        if len(tokens) != encoder.layers or tokens[0] != length or heads[0] != encoder.head_count:
+            text = (
+                f"schedule {schedule.name} needs {encoder.layers} layers, the first with all tokens and heads"
+            )
+            raise WorkloadError(text)
+        values = tuple(kept(schedule.values, n) for n in tokens)
+        later = (*tokens[1:], tokens[-1]), (*heads[1:], heads[-1])
+        return cls(*later, values, schedule.bits, schedule.threshold or 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRun:
+    """What a layer did: its ``tokens`` and ``heads``, 12-bit ``codes`` (heads, queries, keys), rows fetched again."""
+
+    tokens: torch.Tensor
+    heads: torch.Tensor
+    codes: torch.Tensor
+    retried: torch.Tensor
 
 
 @dataclass(slots=True)
@@ -89,77 +150,89 @@ class Alive:
     token_sums: torch.Tensor
     head_sums: torch.Tensor
     reads: Reads = field(default_factory=Reads)
+    runs: list[LayerRun] = field(default_factory=list)
 
 
 def pruned_forward(encoder: Encoder, ids: tuple[int, ...], pruning: Pruning) -> tuple[torch.Tensor, Reads]:
     """Embedding of unit length of a sentence, the mean over the tokens that are left, and what was read."""
-    length, layers = len(ids), encoder.layers
+    embedding, alive = planned_forward(encoder, ids, Plan.of(pruning, encoder, len(ids)))
+    return embedding, alive.reads
+
+
+def planned_forward(encoder: Encoder, ids: tuple[int, ...], plan: Plan) -> tuple[torch.Tensor, Alive]:
+    """Embedding of unit length of a sentence, and what its layers did."""
+    length = len(ids)
     alive = Alive(
         torch.arange(length),
         torch.arange(encoder.head_count),
         torch.zeros(length),
         torch.zeros(encoder.head_count),
     )
-    shares = zip(
-        linear_ratios(layers, pruning.token_keep), linear_ratios(layers, pruning.head_keep), strict=True
-    )
     with torch.no_grad():
         state = encoder.start(ids)
-        for layer, (token_share, head_share) in enumerate(shares):
+        for layer, (tokens, heads) in enumerate(zip(plan.tokens, plan.heads, strict=True)):
             q, k, v = encoder.heads(layer, state)
             attended = torch.zeros_like(q)
-            found = _attend(q[0, alive.heads], k[0, alive.heads], v[0, alive.heads], pruning, alive)
+            found = _attend(q[0, alive.heads], k[0, alive.heads], v[0, alive.heads], plan, alive)
             attended[0, alive.heads] = found
             alive.reads.dense += 2.0 * encoder.head_count * length
             alive.head_sums[alive.heads] += found.abs().sum(dim=(1, 2))
             state = encoder.finish(layer, state, attended)
-            state = state[_prune_tokens(alive, ceil(round(token_share * length, 9)))]
-            keep = ceil(round(head_share * encoder.head_count, 9))
-            alive.heads = alive.heads[_largest(alive.head_sums[alive.heads], keep)]
-        return encoder.pool(state), alive.reads
+            state = state[_prune_tokens(alive, tokens)]
+            alive.heads = alive.heads[_largest(alive.head_sums[alive.heads], heads)]
+        return encoder.pool(state), alive
 
 
-def _attend(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, pruning: Pruning, alive: Alive
-) -> torch.Tensor:
-    """Output (heads, tokens, depth) of the heads that are left; adds to importance and reads."""
-    heads, tokens, depth = q.shape
-    upper = pruning.key_bits - pruning.lower_bits
-    retried = torch.zeros(heads, tokens, dtype=torch.bool)
-    if pruning.key_bits:
-        q, v = _fixed(q, pruning.key_bits), _fixed(v, pruning.key_bits)
-        whole = torch.softmax(q @ _fixed(k, pruning.key_bits).mT * depth**-0.5, dim=-1)
-        probabilities = torch.softmax(
-            q @ _fixed(k, pruning.key_bits, pruning.lower_bits).mT * depth**-0.5, dim=-1
-        )
-        if pruning.lower_bits:
-            retried = probabilities.amax(dim=-1) < pruning.threshold
-            probabilities = torch.where(retried[..., None], whole, probabilities)
-    else:
-        probabilities = torch.softmax(q @ k.mT * depth**-0.5, dim=-1)
+def _attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, plan: Plan, alive: Alive) -> torch.Tensor:
+    """Output (heads, tokens, depth) of the heads that are left; adds to importance, reads and runs."""
+    bits = plan.bits
+    probabilities, retried = _probabilities(q, k, plan)
     alive.token_sums[alive.tokens] += probabilities.sum(dim=(0, 1))
-    kept = ceil(round(pruning.value_keep * tokens, 9))
+    codes = _codes(probabilities)
+    order = codes.sort(dim=-1, descending=True, stable=True).indices
     used = torch.zeros_like(probabilities, dtype=torch.bool)
-    used.scatter_(
-        -1, probabilities.sort(dim=-1, descending=True, stable=True).indices[..., :kept], value=True
+    used.scatter_(-1, order[..., : plan.values[len(alive.runs)]], value=True)
+    alive.reads.add(_reads(used, retried, bits))
+    alive.runs.append(LayerRun(alive.tokens, alive.heads, codes, retried))
+    return (probabilities * used) @ (v if bits is None else _fixed(v, bits.value))
+
+
+def _probabilities(q: torch.Tensor, k: torch.Tensor, plan: Plan) -> tuple[torch.Tensor, torch.Tensor]:
+    """Probabilities (heads, queries, keys), and the rows (heads, queries) that used all bits of the keys."""
+    bits, scale = plan.bits, q.shape[-1] ** -0.5
+    retried = torch.zeros(q.shape[:2], dtype=torch.bool)
+    if bits is None:
+        return torch.softmax(q @ k.mT * scale, dim=-1), retried
+    q = _fixed(q, bits.query)
+    first = torch.softmax(q @ _fixed(k, bits.key + bits.lsb, bits.lsb).mT * scale, dim=-1)
+    if not bits.lsb:
+        return first, retried
+    whole = torch.softmax(q @ _fixed(k, bits.key + bits.lsb).mT * scale, dim=-1)
+    retried = (first.amax(dim=-1) < plan.threshold) | bits.forced
+    return torch.where(retried[..., None], whole, first), retried
+
+
+def _codes(probabilities: torch.Tensor) -> torch.Tensor:
+    """Probabilities as codes of 12 bits, rounded to the nearest; as ``pruned_scores.quantised``."""
+    largest = (1 << PROBABILITY_BITS) - 1
+    return torch.round(probabilities.double() * (largest + 1)).clamp(max=largest).to(torch.int64)
+
+
+def _reads(used: torch.Tensor, retried: torch.Tensor, bits: Bits | None) -> Reads:
+    """What the rows of a layer read; ``used`` (heads, queries, keys) are the values they fetch."""
+    heads, rows, tokens = used.shape
+    touched, again = float(used.any(dim=1).sum()), float(retried.any(dim=1).sum())
+    upper, lower, value = (BASE_BITS, 0, BASE_BITS) if bits is None else (bits.key, bits.lsb, bits.value)
+    return Reads(
+        keys=float(heads * tokens),
+        values=touched,
+        used=float(used.sum()) / rows,
+        rows=float(heads * rows),
+        refetched_rows=float(retried.sum()),
+        heads=float(heads),
+        refetched_heads=again,
+        bits=tokens * (heads * upper + again * lower) + touched * value,
     )
-    touched = float(used.any(dim=1).sum())
-    again = float(retried.any(dim=1).sum())
-    key_bits = heads * upper + again * pruning.lower_bits if pruning.key_bits else heads * BASE_BITS
-    value_bits = pruning.key_bits or BASE_BITS
-    alive.reads.add(
-        Reads(
-            keys=float(heads * tokens),
-            values=touched,
-            used=float(heads * kept),
-            rows=float(heads * tokens),
-            refetched_rows=float(retried.sum()),
-            heads=float(heads),
-            refetched_heads=again,
-            bits=tokens * key_bits + touched * value_bits,
-        )
-    )
-    return (probabilities * used) @ v
 
 
 def _fixed(tensor: torch.Tensor, bits: int, dropped: int = 0) -> torch.Tensor:

@@ -14,6 +14,9 @@ from dse.mappers.space import ROOM as SPACES
 from dse.simulator.mapping import ROOM as MAPPINGS
 from dse.workloads.cascade_file import ROOM as CASCADES
 from dse.workloads.load import TRACES, plain_name, room_of
+from dse.workloads.pruned_run import ROOM as STREAMS
+from dse.workloads.pruning import ROOM as SCHEDULES
+from dse.workloads.score_trace import ROOM as SCORES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -31,8 +34,10 @@ def fingerprint(requests: Iterable[Request]) -> dict[str, str]:
     found = {f"machine {name}": _file(name, MACHINES) for name in {r.machine for r in asked}}
     found |= {f"workload {name}": _workload(name) for name in {r.workload for r in asked}}
     found |= {f"file {path}": _digest(path.read_bytes()) for path in _named_in(asked)}
-    for room in (MACHINES, MAPPINGS, SPACES, CASCADES):
+    for room in (MACHINES, MAPPINGS, SPACES, CASCADES, SCHEDULES):
         found[room] = _digest(b"\n".join(path.read_bytes() for path in spec.shipped(room).values()))
+    for room in (SCORES, STREAMS):
+        found[room] = _digest(b"".join(path.read_bytes() for path in spec.shipped(room, ".parquet").values()))
     return found | {"code": code_version()}
 
 

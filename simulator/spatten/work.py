@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from dse.errors import Problem, WorkloadError
 from dse.workloads.head_rows import Bits
+from dse.workloads.pruned_run import find_run, load_run, run_rows
 from dse.workloads.pruned_scores import recorded_rows
 from dse.workloads.pruning import WHOLE, Schedule, dense, encoded_rows, generated_rows, load_schedule
 from dse.workloads.score_trace import load_scores
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
+    from pathlib import Path
 
     from dse.simulator.arrays import Array
     from dse.workloads.head_rows import HeadRows
@@ -44,6 +46,9 @@ def head_rows(workload: Workload) -> HeadRows:
     if rows > MAX_ROWS:
         text = f"{rows} head rows; each is timed by itself, {MAX_ROWS} at most: choose fewer layers, steps or queries"
         raise WorkloadError(Problem(text, path="-p sequence"))
+    streams = find_run(workload.scores) if workload.scores else None
+    if streams is not None:
+        return _pruned(workload, streams, layers, heads, sizes)
     schedule = _schedule(workload.pruning, layers, _at(workload.value_bytes, 0))
     if workload.scores:
         return _recorded(workload, schedule, layers, heads, sizes)
@@ -67,25 +72,37 @@ def _recorded(
     workload: Workload, schedule: Schedule, layers: int, heads: int, sizes: dict[str, int]
 ) -> HeadRows:
     trace = load_scores(workload.scores)
-    asked = {"layers": layers, "heads": heads, "sequence": sizes["m"], "queries": sizes["p"]}
-    there = {
-        "layers": trace.layers,
-        "heads": trace.head_count,
-        "sequence": trace.length,
-        "queries": trace.length,
-    }
+    there = (trace.layers, trace.head_count, trace.length)
+    _check_record(workload, trace.model, there, (layers, heads, sizes["m"], sizes["p"]))
+    return recorded_rows(trace, schedule, sizes["e"])
+
+
+def _pruned(workload: Workload, path: Path, layers: int, heads: int, sizes: dict[str, int]) -> HeadRows:
+    """Head rows of a run that was pruned as it ran, which no schedule can prune again."""
+    run = load_run(path)
+    there = (run.layers, run.head_count, run.length)
+    _check_record(workload, run.model, there, (layers, heads, sizes["m"], sizes["p"]))
+    if workload.pruning not in {"", run.schedule}:
+        text = f"streams {workload.scores} are of a run pruned by {run.schedule}, not {workload.pruning}"
+        raise WorkloadError(Problem(text, path="-p pruning"))
+    return run_rows(run, sizes["e"])
+
+
+def _check_record(
+    workload: Workload, model: str, there: tuple[int, int, int], asked: tuple[int, int, int, int]
+) -> None:
+    """Raise where a record's model, layers, heads or tokens are not the workload's."""
+    names = ("layers", "heads", "sequence", "queries")
     wrong = [
-        Problem(f"scores {workload.scores} have {there[name]}, the workload {asked[name]}", path=f"-p {name}")
-        for name in asked
-        if asked[name] != there[name]
+        Problem(f"scores {workload.scores} have {has}, the workload {wants}", path=f"-p {name}")
+        for name, has, wants in zip(names, (*there, there[2]), asked, strict=True)
+        if has != wants
     ]
-    if trace.model != workload.title:
-        wrong.append(
-            Problem(f"scores {workload.scores} are of {trace.model}, not {workload.title}", path="-p scores")
-        )
+    if model != workload.title:
+        text = f"scores {workload.scores} are of {model}, not {workload.title}"
+        wrong.append(Problem(text, path="-p scores"))
     if wrong:
         raise WorkloadError(*wrong)
-    return recorded_rows(trace, schedule, sizes["e"])
 
 
 def _unfit(workload: Workload) -> list[Problem]:
