@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 UNIFORM_SPREAD = np.sqrt(1.0 / 12.0)  # standard deviation of a uniform phase, in durations
 SORTED_WAVES = 3  # beyond, equal waves and the sum bind
-HALVINGS = 40
+HALVINGS = 24
 GRID, LONGEST_FIRST = "grid", "longest_first"
 
 
@@ -82,10 +82,11 @@ def most(blocks: Spread, slots: Array) -> Array:
 
 def least_sorted(runs: Sequence[Run], slots: Array) -> Array:
     """Lower bound from the longest blocks: of ``k slots + 1`` of them some slot takes ``k + 1``, for small k."""
-    low, high = ZERO, spread_of(runs).longest
+    waves = np.arange(1.0, SORTED_WAVES + 1.0)[:, None]
+    each = (waves + 1.0) * _ranked(runs, waves * slots + 1.0, ZERO, spread_of(runs).longest)
     found = ZERO
-    for k in range(1, SORTED_WAVES + 1):
-        found = np.maximum(found, (k + 1.0) * _ranked(runs, k * slots + 1.0, low, high))
+    for row in each:
+        found = np.maximum(found, row)
     return found
 
 
