@@ -80,21 +80,27 @@ def _run(machine: Gpu, workload: Workload, count: Array) -> Work:
     alone = replace(workload, layers=ONE, experts=None)
     found = lower(alone, machine, _mapping(machine.mapping), "physical")
     result = evaluate(found.program)
-    ledger = result.ledger
+    ledger, feasible = result.ledger, result.feasible == 0
+
+    def fine(values: Array) -> Array:
+        """Values where the GPU can run it; elsewhere the constraints say why not."""
+        return np.where(feasible, values, 0.0)
+
     actions = tuple(
         Action(
             action.component if action.component == "dram" else f"xpu.{action.component}",
             action.einsum,
             action.tensor,
             action.action,
-            ledger.count[number] * count,
-            ledger.bytes[number] * count,
-            ledger.joules[number] * count,
+            fine(ledger.count[number]) * count,
+            fine(ledger.bytes[number]) * count,
+            fine(ledger.joules[number]) * count,
         )
         for number, action in enumerate(ledger.actions)
     )
-    moved = result.bytes_by_component.get("dram", np.zeros(1))
-    return Work(result.seconds, moved, found.facts.flops, actions)
+    moved = fine(result.bytes_by_component.get("dram", np.zeros(1)))
+    limits = found.program.all_constraints
+    return Work(fine(result.seconds), moved, found.facts.flops, actions, tuple(limits))
 
 
 @cache

@@ -6,7 +6,7 @@ with projections, all-reduces, feed-forward part or experts. Not modelled: overl
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +23,7 @@ from dse.simulator.system.work import BANKS, DRAM, Work, computed, moved, togeth
 if TYPE_CHECKING:
     from dse.arch.roofline import Roofline
     from dse.arch.system import Device, System
+    from dse.simulator.program import Constraint
     from dse.simulator.system.mapping import Conventions, File
     from dse.workloads.gemm import Gemm
     from dse.workloads.requests import Requests
@@ -37,12 +38,16 @@ _AFTER = ("value_absorbed", "output")
 
 @dataclass(frozen=True)
 class Layer:
-    """What the nodes of a layer are built from; ``paper`` is None in physical accounting."""
+    """What the nodes of a layer are built from; ``paper`` is None in physical accounting.
+
+    ``constraints`` gathers those of the devices as nodes are built.
+    """
 
     workload: Workload
     machine: System
     file: File
     paper: Conventions | None
+    constraints: list[Constraint] = field(default_factory=list)
 
     @property
     def xpu(self) -> Roofline:
@@ -79,6 +84,7 @@ class Layer:
 
     def step(self, name: str, unit: str | None, work: Work) -> Step:
         """A step that holds a unit for as long as the work takes."""
+        self.constraints.extend(work.constraints)
         return Step(name, unit, work.seconds * self.machine.clock_hz, actions=work.actions)
 
     def body(self, name: str, unit: str, work: Work) -> Body:

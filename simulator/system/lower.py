@@ -72,7 +72,8 @@ def lower(workload: Workload, machine: Machine, mapping: Mapping[File], accounti
     root = _root(layer)
     units = {name: Unit(name) for name in (XPU, *((PIM, BANKS) if layer.pim else ()), LINK)}
     unchecked = layer.paper is not None and layer.paper.unchecked_capacity
-    program = Program(root, units, system.clock_hz, () if unchecked else tuple(constraints(capacity)))
+    limits = [*([] if unchecked else constraints(capacity)), *layer.constraints]
+    program = Program(root, units, system.clock_hz, tuple(limits))
     return Lowered(program, _facts(layer, capacity))
 
 

@@ -59,6 +59,9 @@ class File(MappingFile):
     """A policy file."""
 
     machines: ClassVar[tuple[str, ...]] = ("system", "roofline")
+    counts: ClassVar[str] = (
+        "shares of peaks that are sustained, banks that both sides read, queries and outputs of PIM"
+    )
 
     placement: dict[Literal["attention", "experts"], list[Side]] = Field(
         default_factory=dict, description="devices that may run it, the fastest does; else the xpu"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dse.simulator.arrays import ZERO, Array, total
-from dse.simulator.program import Action
+from dse.simulator.program import Action, Constraint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,12 +23,14 @@ class Work:
     """An operator on one kind of device.
 
     ``seconds`` pass on each device, ``bytes`` and ``flops`` are those of each; ``actions`` are of all devices.
+    ``constraints`` are those of the device's own model.
     """
 
     seconds: Array
     bytes: Array
     flops: Array
     actions: tuple[Action, ...] = ()
+    constraints: tuple[Constraint, ...] = ()
 
     def scaled(self, factor: Array) -> Work:
         """A share of the work."""
@@ -52,6 +54,7 @@ def together(parts: Sequence[Work]) -> Work:
         total([part.bytes for part in parts]),
         total([part.flops for part in parts]),
         tuple(action for part in parts for action in part.actions),
+        tuple(constraint for part in parts for constraint in part.constraints),
     )
 
 

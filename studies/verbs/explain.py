@@ -59,7 +59,7 @@ def explanation(point: dict[str, Any], group: Group) -> dict[str, Any]:
     if "infeasible" in point:
         return point
     evaluation = group.evaluation
-    total = point["cycles"]
+    total = float(evaluation.cycles[0])
     path = [
         {"part": label, "cycles": float(c[0]), "share": float(c[0]) / total}
         for label, c in evaluation.critical_path
@@ -107,13 +107,18 @@ def _conventions(group: Group) -> list[str]:
 
 def _print(found: dict[str, Any]) -> None:
     out = sys.stdout
+    has_clock = bool(np.isfinite(found["cycles"]))
+    clocked = f"{found['cycles']:.6g} cycles, " if has_clock else ""
+    # Devices of a system have clocks of their own; its cycles are nanoseconds.
+    unit = "cycles" if has_clock else "nanoseconds"
     out.write(
         f"{found['workload']} on {found['machine']}, {found['accounting']} accounting, mapping {found['mapping']}:\n"
-        f"bound by {found['bound_by']}, {found['cycles']:.6g} cycles, "
-        f"{found['latency_s']:.6g} s, {found['energy_j']:.6g} J\n\n"
+        f"bound by {found['bound_by']}, {clocked}{found['latency_s']:.6g} s, {found['energy_j']:.6g} J\n\n"
     )
-    _section("Where the cycles go", found["critical_path"])
-    _section("What each unit does (cycles)", [_unit_row(name, time) for name, time in found["units"].items()])
+    _section(f"Where the {unit} go", found["critical_path"])
+    _section(
+        f"What each unit does ({unit})", [_unit_row(name, time) for name, time in found["units"].items()]
+    )
     _section("Energy by component", _energy_rows(found["energy_by_component_j"]))
     rows = sorted(found["components"], key=lambda row: -float(row["energy_j"]))[:TOP_ROWS]
     _section("Largest ledger rows", rows)
