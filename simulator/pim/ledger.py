@@ -6,9 +6,11 @@ the banks read stays inside and is theirs. Moves are counted for both pseudo cha
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from dse.simulator.arrays import Array, total
+from dse.simulator.pim.counts import needed, published
 from dse.simulator.pim.shape import SCORE_BYTES
 from dse.simulator.program import Action
 
@@ -29,6 +31,13 @@ def actions(shape: Shape) -> Iterator[Action]:
     yield _move(shape, "AV", "AV", "collect", shape.value_columns * shape.output_moves)
     yield _pins(shape, "QK", "Q", "read", shape.work.key_dim)
     yield _pins(shape, "AV", "AV", "write", shape.work.value_dim)
+
+
+def commands(shape: Shape, *, is_published: bool) -> Iterator[Action]:
+    """Commands of the busiest stack by kind; they cost nothing that the other actions do not."""
+    counts = published(shape) if is_published else needed(shape)
+    for field in fields(counts):
+        yield Action("commands", "", "", field.name, getattr(counts, field.name))
 
 
 def joules_by(charged: Iterable[Action]) -> dict[str, Array]:

@@ -16,11 +16,11 @@ from dse.simulator.arrays import ONE, Array, product, total
 from dse.simulator.lowering import Lowered
 from dse.simulator.pim.commands import scheduled
 from dse.simulator.pim.facts import facts_of
-from dse.simulator.pim.ledger import actions
+from dse.simulator.pim.ledger import actions, commands
 from dse.simulator.pim.ragged import packed_cycles
 from dse.simulator.pim.shape import Attention, Shape
 from dse.simulator.pim.timeline import Timeline
-from dse.simulator.program import Body, Constraint, Loop, Program, Seq, Step, Unit
+from dse.simulator.program import Action, Body, Constraint, Loop, Program, Seq, Step, Unit
 from dse.workloads.cascade_file import load_cascade
 
 if TYPE_CHECKING:
@@ -46,7 +46,9 @@ def lower(workload: Workload, machine: Pim, mapping: Mapping[File], accounting: 
     groups, split = attention_of(workload, mapping), _split(mapping)
     shapes = [Shape(group, machine, split) for group in groups]
     layers = workload.layers
-    root = Loop("layers", layers, _tree(shapes, _parts(shapes, mapping, accounting)))
+    charged = [action for shape in shapes for action in actions(shape)]
+    charged += [action for shape in shapes for action in commands(shape, is_published=accounting == "paper")]
+    root = Loop("layers", layers, _tree(charged, _parts(shapes, mapping, accounting)))
     capacity = Constraint(
         "capacity",
         product(total(group.stored_bytes for group in groups), layers),
@@ -134,11 +136,10 @@ def _commanded(timeline: Timeline) -> Iterator[Part]:
     yield "merging parts", "movement", timeline.merge
 
 
-def _tree(shapes: Sequence[Shape], parts: Iterable[Part]) -> Seq:
+def _tree(charged: Iterable[Action], parts: Iterable[Part]) -> Seq:
     """The parts one after another; everything it costs is charged to the first."""
-    charged = tuple(action for shape in shapes for action in actions(shape))
-    bodies = []
+    bodies, left = [], tuple(charged)
     for name, unit, busy in parts:
-        bodies.append(Body(name, (Step(name, unit, busy, actions=charged),)))
-        charged = ()
+        bodies.append(Body(name, (Step(name, unit, busy, actions=left),)))
+        left = ()
     return Seq("attention", tuple(bodies))

@@ -130,3 +130,20 @@ def load_stacks() -> Pim:
     found = load_machine("attacc_bank")
     assert isinstance(found, Pim)
     return found
+
+
+def test_commands_are_in_the_ledger() -> None:
+    sizes: dict[str, Any] = {"sequence": "2048", "heads": "130", "score_dim": "128", "phase": "decode"}
+    _, found = point("attacc_bank", "paper", changes={"stacks": "1"}, **sizes)
+    rows = {row["action"]: row["count"] for row in found.ledger.at(0) if row["component"] == "commands"}
+    assert rows == {"mac": 66576, "wrgb": 1040, "mvgb": 8320, "mvsb": 10400, "sfm": 130, "act": 130 * 16}
+
+
+def test_a_slower_softmax_unit_is_waited_for() -> None:
+    """The peer's pipeline counts none of its softmax unit's time."""
+    work = Attention.of(32, 4096, 128)
+    fast, slow = (
+        cost(machine("attacc_bank", "true", **{"softmax.values_per_cycle": n}), work) for n in ("16", "1")
+    )
+    assert slow.cycles[0] > fast.cycles[0] + 4096
+    assert cost(machine("attacc_bank"), Attention.of(16, 4096, 128)).cycles[0] > fast.cycles[0] / 2 + 256
