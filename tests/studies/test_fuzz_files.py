@@ -85,7 +85,7 @@ def shipped(room: str) -> list[Path]:
 
 def machine(path: Path, chance: random.Random) -> None:
     workload = chance.choice(("bert", "t5", "attention", "matmul"))
-    sizes = {"m": "512", "n": "512", "k": "512"} if workload == "matmul" else {"sequence": "2K"}
+    sizes = {"m": "512", "n": "512", "k": "512"} if workload == "matmul" else {"sequence": "256"}
     phase = {} if workload == "matmul" else {"phase": chance.choice(("prefill", "decode"))}
     one(Request(str(path), workload, tuple((sizes | phase).items())))
 
@@ -102,7 +102,7 @@ def cascade(path: Path, chance: random.Random) -> None:
 
 def mapping(path: Path, chance: random.Random) -> None:
     names = [found.stem for found in shipped("machine")]
-    one(Request(chance.choice(names), "bert", (("sequence", "2K"),), mapping=str(path)))
+    one(Request(chance.choice(names), "bert", (("sequence", "256"),), mapping=str(path)))
 
 
 def sweep(path: Path, _: random.Random) -> None:
