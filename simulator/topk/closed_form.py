@@ -78,7 +78,7 @@ def _cycles(engine: TopK, n: Array, k: Array) -> Array:
     rounds, lanes = expected_rounds(n, k), engine.lanes
     middle = (0.5 - 0.5 / lanes) * (1.0 if engine.convention.rounding == "up" else -1.0)
     rest = rounds * middle
-    for size in range(1, 2 * lanes + 1):
+    for size in range(1, min(2 * lanes, int(n.max(initial=0.0))) + 1):  # no round reads more than there are
         rounded = float(engine.convention.rows(np.array([float(size)]), lanes)[0])
         rest = rest + (rounded - size / lanes - middle) * rounds_of_size(n, k, float(size))
     fill, drain = engine.edge_cycles(n, k)
