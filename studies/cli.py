@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from dse import __version__
-from dse.studies import cli_gpu, cli_serve
+from dse.studies import cli_codesign, cli_gpu, cli_serve
 from dse.studies.options import (
     LISTS,
     SCHEMAS,
@@ -337,5 +337,6 @@ def study(
     call_verb("study", names=list(names or ()), all_=all_, out=out, format=form)
 
 
+cli_codesign.add_to(app)
 cli_serve.add_to(app)
 cli_gpu.add_to(app)

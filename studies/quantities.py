@@ -23,6 +23,7 @@ PREFIXES = {
     -15: "f",
 }
 MISSING = "-"
+AREA, MM2 = "m²", 1e6  # areas are shown in mm²: a prefix of a square is squared
 
 
 def significant(value: float, digits: int = 4) -> str:
@@ -47,6 +48,8 @@ def quantity(value: float, unit: str, digits: int = 4) -> str:
     """``value`` with an SI prefix and its unit: ``2.013 ms``; without unit it is a plain number."""
     if not math.isfinite(value):
         return MISSING
+    if unit == AREA:
+        return f"{significant(value * MM2, digits)} m{AREA}"
     exponent = exponent_of(value, digits)
     return f"{significant(value / 10.0**exponent, digits)} {PREFIXES[exponent]}{unit}".rstrip()
 

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, TextIO
 from dse.errors import ConfigError, nearest
 from dse.studies.columns import IDENTITY, SUFFIX_UNITS, axes, unit_of, varying
 from dse.studies.quantities import (
+    AREA,
     MISSING,
+    MM2,
     PREFIXES,
     common_exponent,
     exponent_of,
@@ -133,6 +135,8 @@ def _numbers(values: Sequence[float], item: Column) -> list[str]:
         return [item.header, *(f"{value:.3f}" if math.isfinite(value) else MISSING for value in values)]
     if not item.unit:
         return [item.header, *(significant(value) for value in values)]
+    if item.unit == AREA:
+        return [f"{item.header}\n(m{AREA})", *(significant(value * MM2) for value in values)]
     shared = common_exponent(values)
     if shared is not None:
         scaled = (significant(value / 10.0**shared) for value in values)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from dse.arch.tables.sram import SramFile, load_sram
+from dse.arch.tables.sram import Macro, SramFile, load_sram
 from dse.errors import ConfigError
 from dse.spec import Spec
 from dse.units import Bytes, BytesPerSecond, In, PositiveCount, Quantity, SquareMetres
@@ -57,7 +57,13 @@ class MemoryFile(Spec):
     read: AccessEnergy | None = Field(default=None, description="absent where no source gives it")
     write: AccessEnergy | None = None
     area: SquareMetres | None = None
-    table: str | None = Field(default=None, description="table of memories that knows the area of this size")
+    table: str | None = Field(
+        default=None,
+        description="table of memories that knows the area of this size, and energies not given here",
+    )
+    banks: PositiveCount = Field(
+        default=1, description="equal macros it is made of, each with its share of capacity and ports"
+    )
 
     @model_validator(mode="after")
     def _area_once(self) -> Self:
@@ -67,7 +73,12 @@ class MemoryFile(Spec):
             raise ValueError("needs either area or table")
         if self.capacity is None or self.row is None or self.ports is None:
             raise ValueError("needs capacity, row and ports to be found in its table")
-        self.macros()
+        if self.ports % self.banks:
+            raise ValueError(f"{self.ports} ports are no multiple of {self.banks} banks")
+        try:
+            self.macro()
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
         return self
 
     @model_validator(mode="after")
@@ -84,25 +95,29 @@ class MemoryFile(Spec):
         except ConfigError as error:
             raise ValueError(str(error)) from None
 
+    def macro(self) -> Macro | None:
+        """What the table knows of one bank."""
+        table = self.macros()
+        if table is None or self.capacity is None or self.row is None or self.ports is None:
+            return None
+        return table.macro(self.capacity / self.banks, self.row, self.ports / self.banks)
+
     def build(self, name: str) -> Memory:
         """The memory level, with energies per byte."""
         row = float("nan") if self.row is None else self.row
+        macro = self.macro()
+        read = macro.read_j_per_row / row if self.read is None and macro else _per_byte(self.read, row)
+        write = macro.write_j_per_row / row if self.write is None and macro else _per_byte(self.write, row)
         return Memory(
             name=name,
             capacity_bytes=array_or(self.capacity, np.inf),
             bandwidth_byte_per_s=array_or(self.bandwidth, np.inf),
             row_bytes=array_or(self.row, np.nan),
             ports=array_or(self.ports, np.nan),
-            read_j_per_byte=array_or(_per_byte(self.read, row), np.nan),
-            write_j_per_byte=array_or(_per_byte(self.write, row), np.nan),
-            area_m2=array_or(self._area_m2(), np.nan),
+            read_j_per_byte=array_or(read, np.nan),
+            write_j_per_byte=array_or(write, np.nan),
+            area_m2=array_or(self.area if macro is None else macro.area_m2 * self.banks, np.nan),
         )
-
-    def _area_m2(self) -> float | None:
-        table = self.macros()
-        if table is None or self.capacity is None or self.row is None or self.ports is None:
-            return self.area
-        return table.area_m2(self.capacity, self.row, self.ports)
 
 
 def array_or(value: float | None, missing: float) -> Array:

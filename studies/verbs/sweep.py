@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dse.errors import ConfigError, InfeasibleError, Problem
 from dse.studies.requests import pairs
@@ -53,8 +53,7 @@ def sweep(
     """
     started = time.perf_counter()
     parts, stem = load_sweep(file)
-    given = pairs(parameters, "-p") + pairs(changes, "-m")
-    parts = [_with_values(part, given) for part in parts]
+    parts = [with_values(part, parameters, changes) for part in parts]
     content = content_of(parts)
     points = points_of(parts, content)
     with_ledger = len(points) <= COMPONENT_POINTS if ledger is None else ledger
@@ -78,8 +77,15 @@ def sweep(
         raise InfeasibleError(f"no point of this sweep is feasible; see {folder}/results.csv")
 
 
-def _with_values(part: Part, given: Sequence[tuple[str, Any]]) -> Part:
-    """A part with values given on the command line: an axis so given has these values (separated by commas)."""
+def with_values(part: Part, parameters: list[str], changes: list[str]) -> Part:
+    """A part with values given on the command line: an axis so given has these values (separated by commas).
+
+    Raises
+    ------
+    ConfigError
+        A text that is not key=value, or a value that belongs to the file.
+    """
+    given = pairs(parameters, "-p") + pairs(changes, "-m")
     fixed: dict[str, str] = dict(part.axes.set)
     lists: dict[str, list[str]] = {}
     for key, value in given:
