@@ -45,7 +45,7 @@ def codesign(
     parameters: Parameters = None,
     form: Format = "table",
 ) -> None:
-    """Search the designs of a sweep file for several objectives at once; a second call goes on."""
+    """Search designs for several objectives; a second call goes on."""
     call_verb(
         "codesign",
         file=file,

@@ -34,6 +34,7 @@ VERBS = (
     "sweep",
     "plot",
     "study",
+    "codesign",
     "serve",
     "trace",
 )
