@@ -7,6 +7,17 @@ import typer
 
 from dse.studies.options import Changes, Format, Parameters, call_verb, examples, one_of
 
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Database of the trials, such as postgresql://host/name; SQLite in FOLDER if left out.",
+    ),
+]
+Limits = Annotated[
+    list[str] | None,
+    typer.Option("--limit", metavar="METRIC<=NUMBER", help="A bound in SI units; repeatable."),
+]
 SAMPLERS = ("nsga2", "nsga3", "tpe", "random")
 
 
@@ -18,10 +29,7 @@ def codesign(
         str,
         typer.Option(metavar="METRIC,...", help="What to minimise: latency_s, energy_j, area_m2, edp, ..."),
     ] = "latency_s,energy_j,area_m2",
-    limits: Annotated[
-        list[str] | None,
-        typer.Option("--limit", metavar="METRIC<=NUMBER", help="A bound in SI units; repeatable."),
-    ] = None,
+    limits: Limits = None,
     iso: Annotated[
         list[str] | None,
         typer.Option("--iso", metavar="area|bandwidth", help="No more than the baseline has; repeatable."),
@@ -30,13 +38,7 @@ def codesign(
     budget: Annotated[int, typer.Option(metavar="N", min=1, help="Different designs to try.")] = 1000,
     population: Annotated[int, typer.Option(metavar="N", min=2, help="Designs of one batch.")] = 50,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the proposals.")] = 0,
-    storage: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            help="Database of the trials, such as postgresql://host/name; SQLite in FOLDER if left out.",
-        ),
-    ] = None,
+    storage: Storage = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Where to write; results/<name>_codesign if left out."),
