@@ -111,6 +111,12 @@ def _seconds(machine: Roofline, flops: Array, size: Array) -> Array:
     return longest
 
 
+def _inside(pim: Roofline) -> Array:
+    """Bytes a second the banks of a stack deliver, whoever reads."""
+    found: Array = pim.byte_per_s * pim.sustained_memory
+    return found
+
+
 def _wide(per_point: Array) -> Array:
     """An array over points, ready for layers, devices and experts."""
     return per_point[:, None, None, None]
@@ -126,8 +132,7 @@ def _gathered(
     sides = [_sum(part) for part in (xpu_s, pim_s)]
     banks = np.zeros_like(sides[0])
     if together and how.contention and how.pim is not None:
-        speed = how.pim.byte_per_s * how.pim.sustained_memory
-        banks = _sum(xpu_bytes + pim_bytes) / speed[:, None, None]
+        banks = _sum(xpu_bytes + pim_bytes) / _wide(_inside(how.pim))[..., 0]
     every = np.maximum(np.maximum(*sides), banks) if together else sides[0] + sides[1]
     slowest = np.argmax(every, axis=2)[:, :, None]
 
@@ -152,13 +157,15 @@ def _mean(layers: Array) -> Array:
 
 
 def _best_choice(tokens: NDArray[np.float64], costs: _Costs, how: Split) -> Array:
-    """1 where an expert runs on the xpu: the first so many by load, for the earliest end."""
+    """1 where an expert runs on the xpu: the first so many by load, for the earliest end, the fewest of equals."""
     order = np.argsort(-tokens, axis=3, kind="stable")
     xpu = np.cumsum(np.take_along_axis(costs.xpu_s, order, axis=3), axis=3)
     pim = np.take_along_axis(costs.pim_s, order, axis=3)
     left = _sum(pim)[..., None] - np.cumsum(pim, axis=3)
     none = np.zeros_like(xpu[..., :1])
     ends = np.concatenate([_sum(pim)[..., None] + none, np.maximum(xpu, np.maximum(left, 0.0))], axis=3)
+    if how.contention and how.pim is not None:
+        ends = np.maximum(ends, _sum(costs.bytes)[..., None] / _wide(_inside(how.pim)))
     taken = np.argmin(ends, axis=3)[..., None]
     rank = np.argsort(order, axis=3, kind="stable")
     chosen: Array = (rank < taken).astype(np.float64)

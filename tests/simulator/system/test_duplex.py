@@ -75,6 +75,25 @@ def test_shared_banks_cost_time_and_the_switch_takes_it_off() -> None:
     assert seconds("charged", "paper") == seconds("none", "paper")
 
 
+def test_banks_take_back_what_sharing_out_gains_where_memory_bounds_both_sides() -> None:
+    given = {"sequence": 256, "batch": 32, "phase": "decode", "scope": "layer"}
+    devices = (("devices.xpu.count", "8"), ("devices.pim.count", "8"))
+    found = {}
+    for machine, contention in (
+        ("duplex", "none"),
+        ("duplex_coprocessing", "none"),
+        ("duplex_coprocessing", "charged"),
+    ):
+        asked = Request(
+            machine, "glam_143b", tuple(given.items()), devices, options=(("contention", contention),)
+        )
+        found[machine, contention] = times(evaluate_one(asked, RESOLVER))["experts"]
+    alone, free, charged = found.values()
+    assert free < 0.95 * alone
+    assert charged > free
+    assert charged == pytest.approx(alone, rel=0.02)
+
+
 def test_sharing_out_for_the_earliest_end_never_loses() -> None:
     # The published estimate may; ours takes the best of all prefixes, none among them.
     assert seconds("none") <= seconds("none", machine="duplex")
