@@ -34,29 +34,47 @@ def packed_cycles(
     DseError
         Sizes that are not at least 1.
     """
-    parts_each = as_array(split)
-    alone = [cost(machine, group, parts_each, accounting).cycles for group in groups]
+    parts_each, is_published = as_array(split), accounting == "paper"
     if len(groups) == 1:
-        return alone[0]
-    lines = [_costs(machine, group, parts_each, published=accounting == "paper") for group in groups]
-    size = max(len(column) for column in (*alone, *(group.heads for group in groups), parts_each))
-    busy = np.array([_busiest(machine, groups, lines, parts_each, point) for point in range(size)])
-    first = np.broadcast_to(
-        np.max(np.broadcast_arrays(*(start for _, start, _ in lines)), axis=0), busy.shape
+        return cost(machine, groups[0], parts_each, accounting).cycles
+    size = max(len(parts_each), *(len(column) for group in groups for column in _columns(group)))
+    every = _stacked(groups, size)
+    cut = np.tile(np.broadcast_to(parts_each, size), len(groups))
+    alone = cost(machine, every, cut, accounting).cycles.reshape(len(groups), size)
+    single = cost(machine, _with_heads(every, ONE), cut, accounting).cycles.reshape(len(groups), size)
+    slots = machine.dram.channels * machine.stacks / cut
+    two, four = (
+        Timeline(Shape(_with_heads(every, waves * slots), machine, cut), is_published) for waves in (2.0, 4.0)
     )
-    cycles = lines[0][2].with_refresh(busy + first)
-    # One head after another on one channel each is the least that any of them takes.
-    least = np.max(
-        np.broadcast_arrays(cycles, *(_one(machine, group, parts_each, accounting) for group in groups)),
-        axis=0,
-    )
-    found: Array = np.minimum(least, np.sum(np.broadcast_arrays(*alone), axis=0))
+    each = ((four.busy - two.busy) / 2.0).reshape(len(groups), size)
+    once = two.busy.reshape(len(groups), size) - 2.0 * each
+    parts = (every.heads * cut).reshape(len(groups), size)
+    channels = int(machine.dram.channels[0] * machine.stacks[0])
+    busy = np.array([_busiest(each[:, point], parts[:, point], channels) for point in range(size)])
+    cycles = np.maximum(two.with_refresh(busy + once.max(axis=0)), single.max(axis=0))
+    # One group after another is no faster, but for the last cycles of each.
+    found: Array = np.minimum(cycles, _left_to_right(alone))
     return found
 
 
-def _one(machine: Pim, group: Attention, split: Array, accounting: str) -> Array:
-    """Cycles of a single head."""
-    return cost(machine, _with_heads(group, ONE), split, accounting).cycles
+def _left_to_right(rows: Array) -> Array:
+    """Sum over the groups in their order, the same bits for one design point and many."""
+    total: Array = rows[0]
+    for row in rows[1:]:
+        total = total + row
+    return total
+
+
+def _columns(group: Attention) -> tuple[Array, ...]:
+    return (group.heads, group.keys, group.queries, group.key_dim, group.value_dim, group.word_bytes)
+
+
+def _stacked(groups: Sequence[Attention], size: int) -> Attention:
+    """All groups at all design points as one row of design points, group by group."""
+    wide = zip(*(_columns(group) for group in groups), strict=True)
+    columns = [np.concatenate([np.broadcast_to(part, size) for part in parts]) for parts in wide]
+    heads, keys, queries, key_dim, value_dim, word_bytes = columns
+    return Attention(heads, keys, queries, key_dim, value_dim, word_bytes, groups[0].shared)
 
 
 def _with_heads(group: Attention, heads: Array) -> Attention:
@@ -64,38 +82,14 @@ def _with_heads(group: Attention, heads: Array) -> Attention:
     return Attention(heads, *sizes, group.shared)
 
 
-def _costs(machine: Pim, group: Attention, split: Array, *, published: bool) -> tuple[Array, Array, Timeline]:
-    """What a part adds to a channel that has others, what comes once, and a timeline of two waves."""
-    slots = machine.dram.channels * machine.stacks / split
-    two, four = (
-        Timeline(Shape(_with_heads(group, waves * slots), machine, split), published) for waves in (2.0, 4.0)
-    )
-    each = (four.busy - two.busy) / 2.0
-    return each, two.busy - 2.0 * each, two
-
-
-def _busiest(
-    machine: Pim,
-    groups: Sequence[Attention],
-    lines: Sequence[tuple[Array, Array, Timeline]],
-    split: Array,
-    point: int,
-) -> float:
-    """Cycles of the channel with most work at one design point."""
-
-    def at(values: Array) -> float:
-        return float(values[0] if len(values) == 1 else values[point])
-
-    channels = int(machine.dram.channels[0] * machine.stacks[0])
-    work = [
-        (at(each), int(at(group.heads) * at(split)))
-        for group, (each, _, _) in zip(groups, lines, strict=True)
-    ]
+def _busiest(each: Array, parts: Array, channels: int) -> float:
+    """Cycles of the channel with most work, of parts that cost ``each`` in their group."""
     loads = [0.0] * channels
-    for each, parts in sorted(work, key=lambda part: -part[0]):
-        everywhere, rest = divmod(parts, channels)
-        loads = [load + everywhere * each for load in loads]
+    order = np.argsort(-each, kind="stable")
+    for cycles, count in zip(each[order].tolist(), parts[order].tolist(), strict=True):
+        everywhere, rest = divmod(int(count), channels)
+        loads = [load + everywhere * cycles for load in loads]
         heapq.heapify(loads)
         for _ in range(rest):
-            heapq.heapreplace(loads, loads[0] + each)
+            heapq.heapreplace(loads, loads[0] + cycles)
     return max(loads)
