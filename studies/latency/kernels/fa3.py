@@ -107,7 +107,7 @@ def plan(shape: Shape, target: str, sms: int) -> Plan:
     most = static_parts(shape.kv_heads * -(-shape.rows // guess[0]), sms, -(-seen // guess[1]))
     split = most > 1
     if target == "sm90":
-        rows, cols = tile_sm90(shape, one_group=shape.depth == 128 and shape.rows <= ONE_GROUP_ROWS)
+        rows, cols = tile_sm90(shape, one_group=shape.depth in {64, 128} and shape.rows <= ONE_GROUP_ROWS)
     else:
         rows, cols = (128, 112) if split else (128, 64)
     visited = tiles_visited(shape, rows, cols, causal=causal)
@@ -116,8 +116,14 @@ def plan(shape: Shape, target: str, sms: int) -> Plan:
 
 
 def tile_sm90(shape: Shape, *, one_group: bool) -> tuple[int, int]:
-    """Query rows and keys of a tile on Hopper, 16-bit values, pages gathered."""
+    """Query rows and keys of a tile on Hopper, 16-bit values, pages gathered.
+
+    ``one_group`` is the variant of one warp group for few query rows. The source has it for depths 64 and 128; that the
+    collector's build takes it at 64, too, is inferred from the latencies of its decode rows.
+    """
     causal, local = shape.queries > 1, shape.window > 0
+    if shape.depth <= 64 and one_group:
+        return ONE_GROUP_ROWS, 192
     if shape.depth <= 64:
         return 192, 128 if causal and not local else 160
     if shape.depth <= 128:
