@@ -28,6 +28,7 @@ LISTS = (
     "sweeps",
     "studies",
     "suites",
+    "tables",
 )
 SCHEMAS = (
     "machine",

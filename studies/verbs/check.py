@@ -333,7 +333,8 @@ def _table(path: Path) -> str:
     if not path.with_suffix(".csv").is_file():
         raise ConfigError(f"{listing.shown(path)}: there is no {path.stem}.csv beside it")
     found = load_table(str(path.with_suffix(".csv")))
-    return f"table, {len(found.rows)} rows, {len(found.kernels)} classes"
+    kinds = len(found.kernels)
+    return f"table, {len(found.rows)} rows, {kinds} class{'es' if kinds > 1 else ''}"
 
 
 def _by_schema(kind: str) -> Callable[[Path], str]:

@@ -55,6 +55,7 @@ SHELVES = {
     "sweeps": Shelf("sweep", "studies/sweeps"),
     "studies": Shelf("study", "studies", "/study.yaml"),
     "suites": Shelf("suite", "studies/gpu/suites"),
+    "tables": Shelf("table", "studies/gpu/third_party"),
 }
 TOGETHER = {"workloads": ("models", "cascades", "traces")}
 
