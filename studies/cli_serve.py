@@ -42,6 +42,9 @@ def serve(
         str, typer.Option(help="Prefill before the decode step, or beside it.", **one_of(POLICIES))
     ] = "prefill_first",
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of arrivals and lengths.")] = 0,
+    together: Annotated[
+        bool, typer.Option("--together", help="One batch that starts and ends together, step by step.")
+    ] = False,
     parameters: Parameters = None,
     changes: Changes = None,
     accounting: Accounting = "physical",
@@ -61,6 +64,7 @@ def serve(
         batch=batch,
         policy=policy,
         seed=seed,
+        together=together,
         parameters=list(parameters or ()),
         changes=list(changes or ()),
         accounting=accounting,
@@ -77,5 +81,6 @@ def add_to(app: typer.Typer) -> None:
         epilog=examples(
             "serve duplex mixtral_8x7b --prompt 512 --tokens 128",
             "serve dgx_attacc gpt3_175b --rate 0.1 --rate 0.2 --prompt 1K-2K --policy mixed",
+            "serve dgx_attacc gpt3_175b --together --batch 16 --prompt 2K --tokens 2K",
         )
     )(serve)

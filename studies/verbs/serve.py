@@ -6,14 +6,16 @@ at which prefills and full batches of decode take all of the time.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dse.arch.machine import load_machine
 from dse.errors import ConfigError, MappingError, Problem
+from dse.simulator.arrays import total
 from dse.simulator.mapping import load_mapping
-from dse.simulator.system.generation import Steps
+from dse.simulator.system.generation import Steps, generate
 from dse.simulator.system.serving import Scenario, Served, StepTimes, arrivals, token_room
 from dse.simulator.system.serving import serve as run
 from dse.studies.requests import pairs
@@ -38,6 +40,7 @@ def serve(
     batch: int,
     policy: Policy,
     seed: int,
+    together: bool,
     parameters: list[str],
     changes: list[str],
     accounting: str,
@@ -46,7 +49,7 @@ def serve(
     output: Path | None,
     format: str,  # noqa: A002
 ) -> None:
-    """Print one row for the limit of low load and one for each rate.
+    """Print one row for the limit of low load and one for each rate, or one row for a batch that runs together.
 
     Raises
     ------
@@ -55,17 +58,49 @@ def serve(
     """
     steps = _steps(machine, model, parameters, changes, accounting, mapping, options)
     prompt, tokens = (_range(name, lengths[name]) for name in ("prompt", "tokens"))
-    found = [Scenario(1.0, requests, prompt, tokens, policy, batch, seed)]
-    full = _full_rate(steps, found[0])
-    wanted = rates or [load * full for load in LOADS]
-    scenarios = [Scenario(rate, requests, prompt, tokens, policy, batch, seed) for rate in wanted]
-    rows = [_limit(steps, found[0])]
-    rows += [_row(scenario, scenario.rate_per_s / full, run(steps, scenario)) for scenario in scenarios]
+    if together:
+        rows = [_generation(steps, batch, prompt, tokens, rates)]
+    else:
+        scenario = Scenario(1.0, requests, prompt, tokens, policy, batch, seed)
+        full = _full_rate(steps, scenario)
+        wanted = [replace(scenario, rate_per_s=rate) for rate in rates or [load * full for load in LOADS]]
+        rows = [_limit(steps, scenario)]
+        rows += [_row(each, each.rate_per_s / full, run(steps, each)) for each in wanted]
     head = {"machine": machine, "model": model, "policy": policy, "accounting": accounting}
     table = [head | row for row in rows]
     if output is not None:
         write(table, output)
     emit(rows if format == "table" else table, format)
+
+
+def _generation(
+    steps: Steps, batch: int, prompt: tuple[int, int], tokens: tuple[int, int], rates: list[float]
+) -> dict[str, Any]:
+    """Prefill of a batch and every step of its decode.
+
+    Raises
+    ------
+    ConfigError
+        Lengths that vary, or rates: the batch starts and ends together.
+    """
+    if rates or prompt[0] != prompt[1] or tokens[0] != tokens[1]:
+        raise ConfigError(
+            Problem("takes one prompt length, one output length and no rates", path="--together")
+        )
+    first, found = steps.prefill(prompt[0], batch), generate(steps, batch, prompt[0], tokens[0])
+    decode_s = float(total([np.array([second]) for second in found.seconds])[0])
+    joules = float(total([np.array([joule]) for joule in found.joules])[0])
+    return {
+        "batch": batch,
+        "prompt": prompt[0],
+        "tokens": tokens[0],
+        "prefill_s": float(first.seconds[0]),
+        "decode_s": decode_s,
+        "first_step_s": float(found.seconds[0]),
+        "last_step_s": float(found.seconds[-1]),
+        "tokens_per_s": batch * len(found.seconds) / decode_s,
+        "decode_energy_j": joules,
+    }
 
 
 def _steps(

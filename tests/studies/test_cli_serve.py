@@ -38,3 +38,15 @@ def test_wrong_questions_are_answered(arguments: tuple[str, ...], said: str) -> 
     ran = dse("serve", *arguments)
     assert ran.code == 2
     assert said in ran.err
+
+
+def test_a_batch_that_runs_together_is_one_row() -> None:
+    lengths = ("--prompt", "512", "--tokens", "100", "--batch", "4")
+    ran = dse("serve", "dgx_attacc", "gpt3_175b", "--together", *lengths, "--format", "json")
+    assert ran.code == 0, ran.err
+    (row,) = json.loads(ran.out)
+    assert row["tokens_per_s"] == pytest.approx(4 * 99 / row["decode_s"])
+    assert 99 * row["first_step_s"] < row["decode_s"] < 99 * row["last_step_s"]
+    refused = dse("serve", "dgx_attacc", "gpt3_175b", "--together", "--prompt", "5-9")
+    assert refused.code == 2
+    assert "--together" in refused.err
