@@ -18,18 +18,17 @@ from dse.studies.options import (
     one_of,
 )
 
+Rates = Annotated[
+    list[float] | None,
+    typer.Option("--rate", metavar="R", help="Requests a second; repeatable; else shares of what it can do."),
+]
 POLICIES = ("prefill_first", "mixed")
 
 
 def serve(
     machine: MachineArgument,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A shipped model, or a path.")],
-    rates: Annotated[
-        list[float] | None,
-        typer.Option(
-            "--rate", metavar="R", help="Requests a second; repeatable; else shares of what it can do."
-        ),
-    ] = None,
+    rates: Rates = None,
     prompt: Annotated[
         str, typer.Option(metavar="N[-M]", help="Tokens of a prompt, or least and most.")
     ] = "512",
@@ -54,8 +53,16 @@ def serve(
     form: Format = "table",
 ) -> None:
     """Serve random requests: throughput and latency of tokens by load."""
+    point = {
+        "parameters": list(parameters or ()),
+        "changes": list(changes or ()),
+        "accounting": accounting,
+        "mapping": mapping,
+        "options": list(options or ()),
+    }
     call_verb(
         "serve",
+        **point,
         machine=machine,
         model=model,
         rates=list(rates or ()),
@@ -65,11 +72,6 @@ def serve(
         policy=policy,
         seed=seed,
         together=together,
-        parameters=list(parameters or ()),
-        changes=list(changes or ()),
-        accounting=accounting,
-        mapping=mapping,
-        options=list(options or ()),
         output=output,
         format=form,
     )
