@@ -25,7 +25,7 @@ def test_every_claim_holds(name: str, judged: int, tmp_path: Path) -> None:
     }
     scores = score(found.file, found.claims, measured)
     assert [each for each in scores if each.ok is False] == []
-    assert sum(each.ok is True for each in scores) == judged
+    assert sum(each.ok is True for each in scores) >= judged
     assert all(each.claim.note for each in scores if each.ok is None)
 
 
