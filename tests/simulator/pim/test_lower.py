@@ -147,3 +147,12 @@ def test_a_slower_softmax_unit_is_waited_for() -> None:
     )
     assert slow.cycles[0] > fast.cycles[0] + 4096
     assert cost(machine("attacc_bank"), Attention.of(16, 4096, 128)).cycles[0] > fast.cycles[0] / 2 + 256
+
+
+def test_a_search_cuts_few_heads_over_the_channels() -> None:
+    few: dict[str, Any] = {"heads": "2", "score_dim": "128", "sequence": "16K", "phase": "decode"}
+    found = {
+        name: point("attacc_bank", "physical", mapper=name, **few)[1] for name in ("paper", "exhaustive")
+    }
+    assert found["exhaustive"].cycles[0] * 8.0 < found["paper"].cycles[0]
+    assert found["exhaustive"].joules[0] < 1.1 * found["paper"].joules[0]
