@@ -212,6 +212,9 @@ def map_(
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of random choices.")] = 0,
     count: Annotated[bool, typer.Option("--count", help="Only say how many candidates there are.")] = False,
+    save: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the loop nest found, for --mapping.")
+    ] = None,
     output: Output = None,
     form: Format = "table",
 ) -> None:
@@ -227,6 +230,7 @@ def map_(
         seconds=time,
         seed=seed,
         count=count,
+        save=save,
         output=output,
         format=form,
     )

@@ -49,17 +49,35 @@ if TYPE_CHECKING:
     from dse.simulator.loop_nest.problem import Problem
 
 
+HALF = 0.5
+
+
 def explore_part(part: NestPart, search: Search) -> None:
     """Find what is best of a part, and measure it in full."""
     for box in boxes(part, search.space.forbid):
         groups = [GroupSearch(box, number, search) for number in range(len(box.groups))]
-        found = [group.run(Incumbents(aim_of(search.objective))) for group in groups]
-        if all(len(one.values) for one in found):
-            search.settle(box, _together(box, found, groups))
-        elif not search.stopped:
-            search.settle(box, _smallest(box, groups))
-        if search.stopped:
-            raise StopSearch
+        found = [Incumbents(aim_of(search.objective)) for _ in groups]
+        try:
+            for group, best in zip(groups, found, strict=True):
+                group.run(best)
+        except (StopSearch, KeyboardInterrupt):
+            _settle(search, box, groups, found, 1)
+            raise
+        _settle(search, box, groups, found)
+
+
+def _settle(
+    search: Search,
+    part: NestPart,
+    groups: Sequence[GroupSearch],
+    found: Sequence[Incumbents],
+    most: int | None = None,
+) -> None:
+    """Measure in full what has been found; where nothing has, ``most`` candidates of the smallest tiles."""
+    if all(len(best.values) for best in found):
+        search.settle(part, _together(part, found, groups))
+    elif search.best is None:
+        search.settle(part, _smallest(part, groups, most))
 
 
 def boxes(part: NestPart, rules: Sequence[Dict[str, str | float]]) -> Iterator[NestPart]:
@@ -83,9 +101,9 @@ def boxes(part: NestPart, rules: Sequence[Dict[str, str | float]]) -> Iterator[N
         axes[place] = Axis(name, (choice,))
 
 
-def _smallest(part: NestPart, groups: Sequence[GroupSearch]) -> Codes:
-    """Candidates of the smallest tiles: the nearest to fitting."""
-    some = [group.smallest() for group in groups]
+def _smallest(part: NestPart, groups: Sequence[GroupSearch], most: int | None) -> Codes:
+    """Candidates of the smallest tiles, no more than ``most``: the nearest to fitting."""
+    some = [group.smallest(most) for group in groups]
     codes = np.zeros((max(len(rows) for rows in some), len(part.axes)), dtype=np.intp)
     for rows in some:
         codes[: len(rows)] += rows
@@ -132,28 +150,33 @@ class GroupSearch:
         """Choices of one of the part's axes."""
         return self.part.axes[self.part.places[name]].choices
 
-    def run(self, best: Incumbents) -> Incumbents:
-        """Search all families, the most promising first."""
+    def run(self, best: Incumbents) -> None:
+        """Search all families, the most promising first; those that are listed in half of the time there is.
+
+        Raises
+        ------
+        StopSearch
+            A limit is reached; what came before it is among the best.
+        """
         known: dict[bytes, Codes] = {}
+        late = False
         queue: list[tuple[float, int, Array, Family]] = []
         for family in self.families():
             bound = family.bound()
             if np.isfinite(bound[0, 0]):
                 queue.append((float(np.prod(bound[0, list(best.aim.columns)])), len(queue), bound, family))
-            if self.search.over:
+            if late := self.search.spent > HALF:
                 break
         for _, _, bound, family in sorted(queue, key=lambda entry: entry[:2]):
             if best.open(bound)[0]:
                 family.search(best, self.search.counted, known)
-            if self.search.over:
-                self.search.stopped = self.search.over
-                break
-        return best
+        if late:
+            self.search.stop()
 
-    def smallest(self) -> Codes:
-        """One candidate of each family, with its smallest tiles: the nearest to fitting."""
+    def smallest(self, most: int | None) -> Codes:
+        """One candidate of each family, no more than ``most``, with its smallest tiles: the nearest to fitting."""
         rows = [np.zeros(len(self.part.axes), dtype=np.intp)]
-        for family in self.families():
+        for family in itertools.islice(self.families(), most):
             code = np.zeros(len(self.part.axes), dtype=np.intp)
             places = [0] * len(family.options) + [0]
             tiles = [int(np.argmin(family.tiles[rank])) for rank in family.tiles]
@@ -193,10 +216,13 @@ class GroupSearch:
                 self._every, self._seen = True, before
                 found = list(self._options_of(order))
             for options in found:
-                if len(options) > 1:
-                    yield self._family(options)
-                else:
-                    yield from (self._family(((option,),)) for option in options[0])
+                whole = [options] if len(options) > 1 else [((option,),) for option in options[0]]
+                for some in whole:
+                    tiles = self._tiles(some)
+                    if all(len(sizes) for sizes in tiles.values()):
+                        yield self._family(some, tiles)
+                    else:
+                        self.search.refuse("a recurrence needs tiles of 1")
 
     def _options_of(self, order: tuple[str, ...]) -> Iterator[tuple[tuple[Option, ...], ...]]:
         """Options of every Einsum, for each way to keep the tensors that several of them touch."""
@@ -207,16 +233,20 @@ class GroupSearch:
             if all(options):
                 yield tuple(options)
 
-    def _family(self, options: tuple[tuple[Option, ...], ...]) -> Family:
-        setting = self.part.setting
-        level = setting.hierarchy.memories[1]
+    def _tiles(self, options: tuple[tuple[Option, ...], ...]) -> dict[str, Array]:
+        """Tile sizes of each rank; of the rank of a recurrence those of one step."""
         single = {rank for rank, _ in options[0][0].plan.groups[0].single_steps}
         tiles = {
             rank: np.array(self.choices(f"tile.{rank}{self.end}"), dtype=np.float64) for rank in self.ranks
         }
+        return {rank: sizes[sizes <= 1.0] if rank in single else sizes for rank, sizes in tiles.items()}
+
+    def _family(self, options: tuple[tuple[Option, ...], ...], tiles: dict[str, Array]) -> Family:
+        setting = self.part.setting
+        level = setting.hierarchy.memories[1]
         return Family(
             options=options,
-            tiles={rank: sizes[sizes <= 1.0] if rank in single else sizes for rank, sizes in tiles.items()},
+            tiles=tiles,
             windows=tuple(float(window) for window in self.choices(f"window{self.end}")),
             capacity_bytes=float(level.capacity_bytes[0]),
             clock_hz=float(setting.hierarchy.clock_hz[0]),
@@ -277,6 +307,13 @@ class GroupSearch:
             for t in self._tensors()
             if t not in dict(keeps) and inside(self.problem, self.einsums, t)
         }
-        uses = [use if name == einsum else str(self.choices(f"array.{name}")[0]) for name in self.einsums]
+        uses = [use if name == einsum else self._some_use(name) for name in self.einsums]
         kept = tuple(pair for pair in (*keeps, *others.items()) if pair[1] != BYPASS)
         return Layout(self.einsums, order, kept, tuple(use_of(label) for label in uses))
+
+    def _some_use(self, einsum: str) -> str:
+        """A possible use of an Einsum's unit: none that puts the rank of its own recurrence on an axis."""
+        labels = [str(choice) for choice in self.choices(f"array.{einsum}")]
+        carried = self.problem.carried(einsum)
+        fine = [label for label in labels if carried not in dict(use_of(label).axes).values()]
+        return (fine or labels)[0]

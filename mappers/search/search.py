@@ -83,9 +83,8 @@ class Search:
                 some = some[: self.limits.budget - self.evaluated]
             if len(some):
                 found.append(self._record(part, some, part.measure(some)))
-            if why := self.over:
-                done = why == "budget" and self.evaluated == self.space.size
-                self._stop("" if done else why)
+            if self.over and not (self.over == "budget" and self.evaluated == self.space.size):
+                self.stop()
         return np.concatenate(found) if found else np.zeros((0, len(self.objective.names) + 1))
 
     @property
@@ -100,18 +99,45 @@ class Search:
         """Record candidates in full that a pruned search has chosen, whatever the limits."""
         self._record(part, codes, part.measure(codes))
 
+    @property
+    def spent(self) -> float:
+        """Share of the budget or the time that is used up, the larger."""
+        parts = [0.0]
+        parts += [] if self.limits.budget is None else [self.evaluated / self.limits.budget]
+        parts += [] if self.limits.seconds is None else [self.seconds / max(self.limits.seconds, 1e-9)]
+        return max(parts)
+
     def counted(self, partial: int) -> None:
-        """Count partial mappings that a pruned search has evaluated, and tell who watches."""
+        """Count partial mappings that a pruned search has evaluated, and tell who watches.
+
+        Raises
+        ------
+        StopSearch
+            A limit is reached, and something has been found.
+        """
         self.evaluated += partial
         if self.progress is not None:
             self.progress(self)
+        if self.over:
+            self.stop()
 
     def refuse(self, why: str, count: int = 1) -> None:
         """Count candidates rejected for a reason."""
         self.rejected[why] = self.rejected.get(why, 0) + count
 
-    def _stop(self, why: str) -> None:
-        self.stopped = why
+    def stop(self) -> None:
+        """End the search because of the limit that is nearest.
+
+        Raises
+        ------
+        StopSearch
+            Always.
+        """
+        by_budget = self.limits.budget is not None and (
+            self.limits.seconds is None
+            or self.evaluated / self.limits.budget >= self.seconds / self.limits.seconds
+        )
+        self.stopped = self.over or ("budget" if by_budget else "time")
         raise StopSearch
 
     def _record(self, part: Part, codes: Codes, measures: Measures) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from dse.errors import InfeasibleError
+from dse.errors import ConfigError, InfeasibleError
 from dse.mappers.choose import explorer
 from dse.mappers.search.build import space_file, space_of
 from dse.mappers.search.candidates import choices_of
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dse.mappers.search.candidates import Codes, Part, Space
+    from dse.simulator.mapping import Mapping
 
 SHOWN_FRONT = 40
 
@@ -42,6 +43,7 @@ def map(  # noqa: A001 - the verb's name
     seconds: float | None,
     seed: int,
     count: bool,
+    save: Path | None,
     output: Path | None,
     format: str,  # noqa: A002
 ) -> None:
@@ -61,6 +63,8 @@ def map(  # noqa: A001 - the verb's name
     search = Search(candidates, wanted, Limits(budget, seconds, seed), _watcher(candidates))
     run(explore, search)
     found = _found(asked, search)
+    if save is not None and search.best is not None:
+        _save(search.best.part.point(search.best.code)[2], save)
     _put(found, output, format)
     refuse_infeasible(found)
 
@@ -132,6 +136,25 @@ def _group(accounting: str, part: Part, code: Codes) -> Group:
     work, machine, mapping = part.point(code)
     lowered = lower(work, machine, mapping, accounting)
     return Group((0,), accounting, work, machine, (mapping,), lowered, evaluate(lowered.program))
+
+
+def _save(mapping: Mapping, file: Path) -> None:
+    """Write a loop nest as a mapping file.
+
+    Raises
+    ------
+    ConfigError
+        The mapping is a choice of options, which is not a file.
+    """
+    import yaml
+
+    from dse.simulator.loop_nest.mapping import KIND, written
+    from dse.studies.frames import write_atomic
+
+    if mapping.file.kind != KIND:
+        words = " ".join(f"--option {key}={value}" for key, value in mapping.choices.items())
+        raise ConfigError(f"only loop nests are written to files; this is --mapping {mapping.name} {words}")
+    write_atomic(file, yaml.safe_dump(written(mapping), sort_keys=False, width=110).encode())
 
 
 def _put(found: dict[str, Any], output: Path | None, format: str) -> None:  # noqa: A002

@@ -25,14 +25,21 @@ from dse.workloads.cascade_file import load_cascade
 if TYPE_CHECKING:
     from dse.mappers.search.candidates import Measures
 
-FAST, FULL = 24, 200
+FAST, FULL = 24, 325
 STRUCTURES, TILES = 64, 128
-CASCADES = {"matmul": (), "attention_elementwise": ("h",), "dot_then_scale": ()}
+CASCADES = {
+    "matmul": (),
+    "attention_elementwise": ("h",),
+    "dot_then_scale": (),
+    "softmax_unstable": (),
+    "linear_attention": (),
+    "linear_step": (),
+}
 
 
 def hierarchy(generator: np.random.Generator) -> Hierarchy:
     """A small machine with little of everything."""
-    found = hierarchy_of(load_machine("reference_a16"))  # type: ignore[arg-type]
+    found = hierarchy_of(load_machine("fusemax"))  # type: ignore[arg-type]
     dram, buffer = found.memories
 
     def some(*values: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
@@ -84,9 +91,25 @@ def thin(axes: list[Axis], places: range, most: int, generator: np.random.Genera
         axes[place] = Axis(axes[place].name, tuple(choices[i] for i in sorted(left.tolist())))
 
 
-def everything(tried: NestPart) -> Measures:
+def rules(seed: int, tried: NestPart) -> tuple[dict[str, str | float], ...]:
+    """Up to two forbidden combinations of choices on two axes."""
+    generator = np.random.default_rng(seed + 1)
+    free = [axis for axis in tried.axes if len(axis.choices) > 1]
+    found = []
+    for _ in range(int(generator.integers(3)) if len(free) > 1 else 0):
+        picked = generator.choice(len(free), size=2, replace=False)
+        found.append(
+            {free[i].name: free[i].choices[int(generator.integers(len(free[i].choices)))] for i in picked}
+        )
+    return tuple(found)
+
+
+def everything(space: Space, tried: NestPart) -> Measures:
     lengths = tuple(len(axis.choices) for axis in tried.axes)
-    return tried.measure(grid(lengths, 0, math.prod(lengths)))
+    codes = grid(lengths, 0, math.prod(lengths))
+    allowed = codes[space.allowed(tried, codes)]
+    assert len(allowed) == space.size
+    return tried.measure(allowed)
 
 
 def rounded(scores: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> list[tuple[str, ...]]:
@@ -98,11 +121,12 @@ def rounded(scores: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> list[t
 def compare(seed: int) -> int:
     """Whether any candidate fits; if one does, every objective's optimum and front are the same."""
     tried = part(seed)
-    every = everything(tried)
+    space = Space((tried,), rules(seed, tried))
+    every = everything(space, tried)
     fits = every.reason == 0
     for name in ("latency", "energy", "edp", "capacity", "pareto", "latency,energy,capacity"):
         wanted = objective(name)
-        search = Search(Space((tried,)), wanted)
+        search = Search(space, wanted)
         explore_part(tried, search)
         if not fits.any():
             assert search.best is None

@@ -120,3 +120,10 @@ def test_random_candidates_are_measured_like_those_of_the_exhaustive_search() ->
     assert best.best is not None
     assert drawn.best is not None
     assert best.best.scores[0] <= drawn.best.scores[0]
+
+
+@pytest.mark.parametrize("limits", [{"budget": 1}, {"seconds": 0}])
+def test_the_shortest_search_has_a_candidate(limits: dict[str, int]) -> None:
+    search = searched("reference_a16", "matmul", SQUARE, load_space("reference_matmul"), "energy", **limits)
+    assert search.stopped == next(iter(limits)).replace("seconds", "time")
+    assert search.best is not None

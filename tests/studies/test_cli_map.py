@@ -63,6 +63,22 @@ def test_a_space_file_narrows_the_search(tmp_path: Path) -> None:
     assert found["chosen"]["queries"] == "onchip"
 
 
+def test_a_loop_nest_is_saved_and_runs_again(tmp_path: Path) -> None:
+    file = tmp_path / "found.yaml"
+    size = ("-p", "m=64", "-p", "n=48", "-p", "k=40")
+    words = ("reference_a16", "matmul", *size, "--space", "reference_matmul", "--objective", "energy")
+    found = json.loads(dse("map", *words, "--save", file, "--format", "json").out)
+    assert dse("check", file).code == 0
+    again = json.loads(
+        dse("run", "reference_a16", "matmul", *size, "--mapping", file, "--format", "json").out
+    )
+    for key in ("cycles", "energy_j", "components"):
+        assert again[key] == found[key]
+    ran = dse("map", *FLAT, "--save", file)
+    assert ran.code == 2
+    assert "--mapping flat --option" in ran.err
+
+
 def test_nothing_fits() -> None:
     ran = dse(
         "map", "fusemax", "bert", "-p", "sequence=4K", "-m", "global_buffer.capacity=1KiB", "--format", "json"
