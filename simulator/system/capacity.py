@@ -15,7 +15,7 @@ import numpy as np
 
 from dse.simulator.arrays import ONE, ZERO, Array, total
 from dse.simulator.program import Constraint
-from dse.simulator.system.gpus import roofline_of
+from dse.simulator.system.devices import roofline_of
 
 if TYPE_CHECKING:
     from dse.arch.system import System
@@ -66,9 +66,7 @@ class Capacity:
     def room(self, side: str) -> Array:
         """Bytes of the memories of all devices of a kind."""
         device = self.machine.devices[side]
-        machine = device.machine if side == PIM else roofline_of(device.machine)
-        found: Array = machine.capacity_bytes * device.count  # type: ignore[attr-defined]
-        return found
+        return roofline_of(device.machine).capacity_bytes * device.count
 
     @cached_property
     def largest_batch(self) -> Array:

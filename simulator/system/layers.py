@@ -14,7 +14,7 @@ import numpy as np
 from dse.arch.gpu import Gpu
 from dse.simulator.arrays import ONE, ZERO, Array, as_array, total
 from dse.simulator.program import Body, Choose, Node, Par, Seq, Step
-from dse.simulator.system import dense, gpus, stacks
+from dse.simulator.system import dense, devices, stacks
 from dse.simulator.system.attention import beside_memory, fused, heads_of, unfused
 from dse.simulator.system.experts import Split, share
 from dse.simulator.system.mapping import PassFile
@@ -52,7 +52,7 @@ class Layer:
     @property
     def xpu(self) -> Roofline:
         """The machine of an xpu, as a roofline."""
-        return gpus.roofline_of(self.machine.devices[XPU].machine)
+        return devices.roofline_of(self.machine.devices[XPU].machine)
 
     @property
     def gpu(self) -> Gpu | None:
@@ -144,7 +144,7 @@ def _gemm(layer: Layer, gemm: Gemm) -> Work:
     """A dense layer spread over the xpus."""
     each = _spread(layer, gemm)
     if layer.gpu is not None:
-        return gpus.dense_on(layer.gpu, layer.workload, (each,), layer.count)
+        return devices.dense_on(layer.gpu, layer.workload, (each,), layer.count)
     value = layer.workload.value_bytes
     return dense.product(layer.xpu, each.name, each.m, each.n, each.k, value, layer.count, layer.waves)
 
@@ -241,7 +241,8 @@ def _mixed(layer: Layer, pim: Device, works: tuple[Work, Work], decode: Node) ->
         return Seq("attention", (prefill, decode))
     if _own_memory(layer) or not _contended(layer):
         return Par("attention", (prefill, decode))
-    speed = pim.machine.byte_per_s  # type: ignore[attr-defined]
+    inside = devices.roofline_of(pim.machine)
+    speed = inside.byte_per_s * inside.sustained_memory
     shared = Work((works[0].bytes + works[1].bytes) / speed, ZERO, ZERO)
     return Par("attention", (prefill, decode, layer.body("shared_banks", BANKS, shared)))
 
@@ -254,7 +255,7 @@ def _contended(layer: Layer) -> bool:
 def _attention_xpu(layer: Layer, batch: tuple[Requests, ...]) -> Work:
     heads = heads_of(layer.workload, layer.count, batch)
     if layer.gpu is not None:
-        return gpus.attention_on(layer.gpu, layer.workload, heads, layer.count)
+        return devices.attention_on(layer.gpu, layer.workload, heads, layer.count)
     if layer.paper is not None and layer.paper.unfused:
         return unfused(layer.xpu, XPU, heads, layer.count, layer.waves)
     return fused(layer.xpu, XPU, heads, layer.count)
@@ -268,7 +269,7 @@ def attention_pim(layer: Layer, pim: Device, batch: tuple[Requests, ...]) -> Wor
         split = stacks.best_split(pim, heads, accounting) if layer.file.split_heads else ONE
         return stacks.attend(pim, heads, split, accounting)
     bare = layer.paper is not None and layer.paper.bare_pim
-    machine: Roofline = pim.machine  # type: ignore[assignment]
+    machine = devices.roofline_of(pim.machine)
     return beside_memory(machine, layer.xpu, PIM, heads, pim.count, bare)
 
 
@@ -355,7 +356,7 @@ def _routed(layer: Layer) -> Node:
         tensors = float(layer.paper.activation_tensors)
     how = Split(
         layer.xpu,
-        None if pim is None else pim.machine,  # type: ignore[arg-type]
+        None if pim is None else devices.roofline_of(pim.machine),
         layer.file.coprocess,
         _contended(layer),
         layer.paper is not None and layer.paper.published_split,
@@ -374,7 +375,7 @@ def _routed(layer: Layer) -> Node:
     first = layer.body("experts_on_xpu", XPU, on_xpu)
     if pim is None:
         return first
-    machine: Roofline = pim.machine  # type: ignore[assignment]
+    machine = devices.roofline_of(pim.machine)
     actions = (
         moved(BANKS, "experts", "", machine, found.pim_bytes),
         computed(PIM, "experts", machine, found.pim_flops),

@@ -15,8 +15,8 @@ from dse.simulator.arrays import ONE, ZERO, Array, total
 from dse.simulator.lowering import Facts, Lowered
 from dse.simulator.program import Loop, Node, Program, Seq, Unit
 from dse.simulator.system.capacity import Capacity, constraints
+from dse.simulator.system.devices import roofline_of
 from dse.simulator.system.layers import LINK, PIM, XPU, Layer, layer_node
-from dse.simulator.system.stacks import inside_byte_per_s
 from dse.simulator.system.work import BANKS
 
 if TYPE_CHECKING:
@@ -133,12 +133,11 @@ def _facts(layer: Layer, capacity: Capacity) -> Facts:
     workload, machine = layer.workload, layer.machine
     flops = useful_flops(workload)
     unknown = np.full(1, np.nan)
-    peaks = {name: d.machine.peak_flop_per_s * d.count for name, d in machine.devices.items()}  # type: ignore[attr-defined]
+    rooflines = {name: roofline_of(device.machine) for name, device in machine.devices.items()}
+    peaks = [rooflines[name].peak_flop_per_s * device.count for name, device in machine.devices.items()]
     memory = {"dram": layer.xpu.byte_per_s * layer.count}
     if layer.pim is not None:
-        inside = layer.pim.machine
-        speed = inside_byte_per_s(inside) if isinstance(inside, Pim) else inside.byte_per_s  # type: ignore[attr-defined]
-        memory[BANKS] = speed * layer.pim.count
+        memory[BANKS] = rooflines[PIM].byte_per_s * layer.pim.count
     return Facts(
         flops=flops,
         executed_flops=flops,
@@ -146,7 +145,7 @@ def _facts(layer: Layer, capacity: Capacity) -> Facts:
         onchip_bytes=unknown,
         occupied={},
         elements={},
-        peak_flop_per_s=total(list(peaks.values())),
+        peak_flop_per_s=total(peaks),
         area_m2=unknown,
         memory_byte_per_s=memory,
         cycles_each={},

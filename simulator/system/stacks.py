@@ -76,13 +76,6 @@ def machine_of(pim: Device) -> Pim:
     return pim.machine
 
 
-def inside_byte_per_s(machine: Pim) -> Array:
-    """Bytes all units of a machine read in a second, one column access each every spacing."""
-    units = machine.dram.channels * machine.dram.pseudo_channels * machine.units * machine.stacks
-    found: Array = units * machine.dram.access_bytes * machine.clock_hz / machine.spacing_cycles
-    return found
-
-
 def multiple(pim: Device, host_byte_per_s: Array, paper: Conventions | None) -> Array:
     """Bandwidth inside the stacks over the host's, as the timing gives it or as a paper states it.
 
@@ -93,7 +86,7 @@ def multiple(pim: Device, host_byte_per_s: Array, paper: Conventions | None) -> 
     """
     machine = machine_of(pim)
     if paper is None or paper.nominal_multiple is None:
-        return inside_byte_per_s(machine) / host_byte_per_s
+        return machine.internal_byte_per_s / host_byte_per_s
     spacing = f"{machine.spacing_cycles[0]:.0f}"
     table = paper.nominal_multiple.get(machine.level, {})
     if spacing not in table or len(machine.spacing_cycles) > 1:

@@ -1,8 +1,9 @@
-"""GPU machines as the xpus of a system: their own law for dense layers and attention, a roofline for the rest.
+"""Machines as devices of a system: the roofline of each, and GPUs by their own law.
 
-Modelled: each group of dense layers, and attention, as a run of launches on one GPU of the system, in the accounting of
-the system. Element-wise passes and experts take the roofline of the machine's peaks. Not modelled: launches that one
-graph holds together across groups.
+Modelled: each group of dense layers, and attention, as a run of launches on one GPU of the system, in physical
+accounting. Element-wise passes and experts take the roofline of a GPU's peaks, experts in PIM stacks that of what
+their banks deliver. Not modelled: launches that one graph holds together across groups; row changes and refresh of
+experts in stacks.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dse.arch.gpu import Gpu
+from dse.arch.pim import Pim
 from dse.arch.roofline import Roofline
 from dse.simulator.arrays import ONE, ZERO, Array
 from dse.simulator.evaluate import evaluate
@@ -23,6 +25,7 @@ from dse.simulator.program import Action
 from dse.simulator.system.work import Work
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping as Dict
     from typing import Any
 
     from dse.arch.machine import Machine
@@ -32,10 +35,36 @@ if TYPE_CHECKING:
 
 
 def roofline_of(machine: Machine) -> Roofline:
-    """The roofline of a machine: itself, or that of a GPU's peaks with the shares its calibration sustains."""
+    """The roofline of a machine: itself, that of a GPU's peaks as calibrated, or that of the units of PIM stacks."""
     if isinstance(machine, Roofline):
         return machine
+    if isinstance(machine, Pim):
+        energy = {
+            "access_j_per_byte": 8.0 * machine.read_j_per_bit,
+            "row_bytes": machine.dram.row_bytes,
+            "activate_j": machine.dram.energy.activate_j,
+            "mac_j": machine.mac_j,
+        }
+        speed, capacity = machine.internal_byte_per_s, machine.capacity_bytes
+        return _roofline(machine, machine.peak_flop_per_s, speed, capacity, energy, (ONE, ONE))
     assert isinstance(machine, Gpu)
+    energy = {"access_j_per_byte": machine.joules["dram"], "row_bytes": ONE, "activate_j": ZERO}
+    energy["mac_j"] = machine.joules["tensor"]
+    shares = (machine.calibration.get("tensor_efficiency"), machine.calibration.get("dram_efficiency"))
+    return _roofline(
+        machine, machine.peak_flop_per_s, machine.dram_byte_per_s, machine.dram_bytes, energy, shares
+    )
+
+
+def _roofline(
+    machine: Machine,
+    flop_per_s: Array,
+    byte_per_s: Array,
+    capacity_bytes: Array,
+    energy: Dict[str, Array],
+    sustained: tuple[Array, Array],
+) -> Roofline:
+    """A roofline with the name and notes of a machine."""
     return Roofline(
         name=machine.name,
         kind=machine.kind,
@@ -44,17 +73,14 @@ def roofline_of(machine: Machine) -> Roofline:
         technology_m=machine.technology_m,
         clock_hz=machine.clock_hz,
         notes=machine.notes,
-        peak_flop_per_s=machine.peak_flop_per_s,
-        byte_per_s=machine.dram_byte_per_s,
-        capacity_bytes=machine.dram_bytes,
-        access_j_per_byte=machine.joules["dram"],
-        row_bytes=ONE,
-        activate_j=ZERO,
-        mac_j=machine.joules["tensor"],
-        sustained_compute=machine.calibration.get("tensor_efficiency", ""),
-        sustained_memory=machine.calibration.get("dram_efficiency", ""),
+        peak_flop_per_s=flop_per_s,
+        byte_per_s=byte_per_s,
+        capacity_bytes=capacity_bytes,
+        sustained_compute=sustained[0],
+        sustained_memory=sustained[1],
         passes={},
         cores=None,
+        **energy,
     )
 
 

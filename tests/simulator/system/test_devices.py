@@ -1,4 +1,4 @@
-"""GPU machines as xpus: the time of one GPU's part, joules and bytes of all, refused kinds of device."""
+"""GPU machines and PIM stacks as devices: times of one, joules and bytes of all, refused kinds of device."""
 
 from __future__ import annotations
 
@@ -44,3 +44,18 @@ def test_other_machines_are_no_xpus() -> None:
     asked = Request("hgx_h200", "llama3_70b", tuple(GIVEN.items()), (("devices.xpu.machine", "fusemax"),))
     with pytest.raises(MappingError, match="is no device of a system"):
         evaluate_one(asked, RESOLVER)
+
+
+def test_stacks_in_the_memory_of_gpus_take_their_dram_timing() -> None:
+    """Logic-PIM as stacks: the same bytes and energy as its roofline, attention longer by rows and refreshes."""
+    given = tuple({"sequence": "1K", "batch": 32, "phase": "decode", "scope": "model"}.items())
+    changed = (("devices.pim.machine", "duplex_pim"),)
+    groups = [
+        evaluate_one(Request("duplex_coprocessing", "mixtral_8x7b", given, changes), RESOLVER)
+        for changes in ((), changed)
+    ]
+    plain, stacks = (times(group) for group in groups)
+    assert 1.2 < stacks["attention"] / plain["attention"] < 2.0
+    assert stacks["experts"] == pytest.approx(plain["experts"], rel=0.02)
+    ratio = groups[1].evaluation.joules[0] / groups[0].evaluation.joules[0]
+    assert ratio == pytest.approx(1.0, abs=0.02)
