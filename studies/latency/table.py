@@ -6,6 +6,7 @@ Two forms are read: a table with a description beside it, and what ``dse measure
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -142,11 +143,13 @@ def load_table(source: str) -> LatencyTable:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    """All cells as text."""
+    """All cells as text; lines before the header that start with ``#`` say what the file is."""
     import pandas as pd
 
     try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True, comment="#")
+        with path.open(encoding="utf-8") as file:
+            head = sum(1 for _ in itertools.takewhile(lambda line: line.startswith("#"), file))
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True, skiprows=head)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: this is no table of comma-separated values ({error})") from None
     if frame.empty:

@@ -5,9 +5,16 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from dse.arch.calibration.constants import load_calibration
+from dse.arch.gpu import Gpu
+from dse.arch.machine import load_machine
+from dse.kernels.measuring.table import Table
+from dse.studies.latency.predict import rows_of
+from dse.studies.latency.table import load_table
+from dse.studies.measure_suite import load_suite
 from tests.studies.cli_runner import dse
 from tests.studies.latency.recorded import PLANTED, write_recorded
 
@@ -54,7 +61,7 @@ def test_errors_of_unseen_rows_are_the_noise(recorded: tuple[Path, Path], tmp_pa
     assert found["decode"]["baselines"]["peak_roofline"] > 5 * found["decode"]["mape"]
     assert "36 rows" not in ran.err
     assert "2 rows that no launch is known for" in ran.err
-    assert "dense_prefill flash_forward: failed: out of memory" in ran.err
+    assert 'dense_prefill flash_forward: failed: out of memory, "heap" #3' in ran.err
     assert {path.name for path in out.iterdir()} >= {"rows.csv", "errors.csv", "scatter.pdf", "residuals.png"}
 
 
@@ -70,3 +77,49 @@ def test_rows_of_another_device_are_said_to_be(recorded: tuple[Path, Path]) -> N
     ran = dse("compare", "a100", recorded[0], "--filter", "split=new_shapes", "--calibration", recorded[1])
     assert ran.code == 0
     assert "note: these rows were measured on NVIDIA H200" in ran.err
+
+
+def test_a_table_that_was_only_compared_says_that_nothing_was_timed(
+    recorded: tuple[Path, Path], tmp_path: Path
+) -> None:
+    lines = recorded[0].read_text().splitlines(keepends=True)
+    at = lines[1].strip().split(",").index("latency_s")
+    cells = lines[2].split(",")
+    cells[at] = ""
+    table = tmp_path / "interpreted.csv"
+    table.write_text("".join([*lines[:2], ",".join(cells)]))
+    ran = dse("compare", "h200", table)
+    assert ran.code == 2
+    assert "no row of this table was timed" in ran.err
+    assert "not timed" in ran.err
+
+
+def test_rows_of_the_shipped_suite_have_launches(tmp_path: Path) -> None:
+    suite = load_suite("standard")
+    written = Table(tmp_path / "standard.csv", suite)
+    for job in suite.jobs:
+        for cache in suite.caches:
+            written.add(
+                written.identity(job, cache) | {"status": "ok", "latency_s": "1e-3", "device": "NVIDIA H200"}
+            )
+    table = load_table(str(written.path))
+    gpu = load_machine("h200")
+    assert isinstance(gpu, Gpu)
+    seconds = rows_of(table, gpu).seconds(load_calibration("h200_published"))
+    kinds = np.asarray(table.rows["class"])
+    assert (np.asarray(table.rows["split"]) == "calibration").sum() > 40
+    assert np.isfinite(seconds[np.asarray(table.rows["split"]) == "calibration"]).all()
+    for kind in (
+        "dense_prefill",
+        "causal_prefill",
+        "decode",
+        "window",
+        "block_sparse",
+        "mla_decode",
+        "linear_chunk",
+    ):
+        assert np.isfinite(seconds[kinds == kind]).all()
+    assert (seconds[np.isfinite(seconds)] < 1.0).all()
+    flushed = np.asarray(table.rows["cache"]) == "flushed"
+    small = kinds == "decode"
+    assert (seconds[flushed & small] >= seconds[~flushed & small]).all()
