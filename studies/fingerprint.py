@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,16 +36,20 @@ def fingerprint(requests: Iterable[Request]) -> dict[str, str]:
     found |= {f"workload {name}": _workload(name) for name in {r.workload for r in asked}}
     found |= {f"file {path}": _digest(path.read_bytes()) for path in _named_in(asked)}
     for room in (MACHINES, MAPPINGS, SPACES, CASCADES, SCHEDULES):
-        found[room] = _digest(b"\n".join(path.read_bytes() for path in spec.shipped(room).values()))
+        files = [*spec.shipped(room).values(), *spec.shipped(room, ".csv").values()]
+        found[room] = _digest(b"\n".join(path.read_bytes() for path in files))
     for room in (SCORES, STREAMS):
         found[room] = _digest(b"".join(path.read_bytes() for path in spec.shipped(room, ".parquet").values()))
-    return found | {"code": code_version()}
+    return found | {"code": code_version(), "numpy": version("numpy")}
 
 
 @cache
 def code_version() -> str:
     """Hash of all source files of the package that results depend on."""
     digest = hashlib.sha256()
+    for path in sorted(Path(spec.__file__).parent.glob("*.py")):
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
     for room in _ROOMS:
         location = importlib.util.find_spec(f"dse.{room}")
         assert location is not None

@@ -5,7 +5,7 @@ Rows do not depend on how points are batched or on who evaluates them: each batc
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -67,8 +67,13 @@ def content_of(parts: Sequence[Part]) -> dict[str, str]:
 
 
 def asked(parts: Sequence[Part]) -> list[Request]:
-    """What the points of a sweep and their baselines ask for, but for the values on axes."""
-    return [subject.head for subject in Points(parts, {}).subjects()]
+    """What the points of a sweep and their baselines ask for; every text of a machine's axes among the overrides."""
+    found = []
+    for subject in Points(parts, {}).subjects():
+        aspect = subject.machine
+        texts = ((axis, text) for axis, some in zip(aspect.axes, aspect.texts, strict=True) for text in some)
+        found.append(replace(subject.head, overrides=(*aspect.fixed, *texts)))
+    return found
 
 
 @dataclass
