@@ -17,6 +17,7 @@ from dse.errors import ConfigError, Problem
 from dse.studies.frames import digest
 from dse.studies.store import point_hash
 from dse.studies.sweep_file import REQUEST_AXES, check_axes, is_parameter, is_trace, request_of, values_of
+from dse.units import parse_count
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -89,7 +90,7 @@ class Grid:
     def __init__(self, part: Part) -> None:
         check_axes(part.axes, part.names)
         self.part = part
-        self.texts = {name: tuple(dict.fromkeys(values_of(part.axes, name))) for name in part.names}
+        self.texts = {name: _different(values_of(part.axes, name)) for name in part.names}
         self.shape = tuple(len(texts) for texts in self.texts.values())
         if math.prod(self.shape) > MAX_POINTS:
             size = f"{math.prod(self.shape):.3g} design points, more than {MAX_POINTS:,}"
@@ -182,6 +183,17 @@ class Grid:
         """An aspect whose fixed values take the place of axes of the same name."""
         varied = tuple(axis for axis in axes if axis not in fixed)
         return Aspect(source, varied, tuple(self.texts[axis] for axis in varied), tuple(fixed.items()))
+
+
+def _different(texts: Sequence[str]) -> tuple[str, ...]:
+    """Texts of an axis without repetition; a count is the same however it is written: ``1K`` and ``1024``."""
+    found: dict[str, str] = {}
+    for text in texts:
+        try:
+            found.setdefault(str(parse_count(text)), text)
+        except ConfigError:
+            found.setdefault(text, text)
+    return tuple(found.values())
 
 
 def replace_all(aspect: Aspect) -> Aspect:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dse import spec
 from dse.arch.machine import read_machine
 from dse.errors import ConfigError
 from dse.simulator.stack import arrays, structure, take
@@ -18,9 +20,10 @@ from dse.studies.grid import Composed, Split, tabulate
 from dse.workloads.load import load_workload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from dse.studies.grid import Build, Table
+    from dse.yaml_tree import Node
 
 MACHINE = {
     "dram.bandwidth": ["100 GiB/s", "400 GiB/s"],
@@ -156,3 +159,43 @@ def test_a_pair_of_extremes_that_is_refused_is_an_error() -> None:
 
     with pytest.raises(ConfigError, match="cannot be causal"):
         tabulate(build, texts, ["sequence", "queries"])
+
+
+def quantities(node: Node, above: str = "") -> Iterator[tuple[str, str]]:
+    """Dotted path and text of every number with a unit in a file."""
+    for key, child in node.value.items() if isinstance(node.value, dict) else ():
+        path = f"{above}.{key}".removeprefix(".")
+        if isinstance(child.value, str) and re.fullmatch(r"[0-9.]+ [A-Za-z][A-Za-z0-9/]*", child.value):
+            yield path, child.value
+        yield from quantities(child, path)
+
+
+def doubled(text: str) -> str:
+    number, unit = text.split()
+    return f"{float(number) * 2:g} {unit}"
+
+
+KINDS = {name: path for name, path in spec.shipped("arch").items() if "/" not in name}
+FIRST = {read_machine(path).schema: name for name, path in reversed(KINDS.items())}
+
+
+@pytest.mark.parametrize("name", sorted(FIRST.values()))
+def test_machines_of_every_kind_can_be_put_together(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to five numbers of each kind of machine varied at once, whatever the kind makes of them."""
+    monkeypatch.setattr(grid, "FULL", 4)
+    opened = read_machine(name)
+    axes: dict[str, list[str]] = {}
+    for path, text in quantities(opened.document.root):
+        if not path.startswith("sweep") and len(axes) < 5:
+            try:
+                opened.build({path: doubled(text)})
+            except ConfigError:
+                continue
+            axes[path] = [text, doubled(text)]
+
+    def build(texts: tuple[str, ...]) -> object:
+        return opened.build(dict(zip(axes, texts, strict=True)))
+
+    assert axes
+    table = tabulate(build, list(axes.values()), [opened.component(axis) for axis in axes])
+    check(table, build, list(axes.values()))

@@ -128,6 +128,26 @@ def test_a_changed_file_is_refused(file: Path, tmp_path: Path) -> None:
     run(file, tmp_path / "out", fresh=True)
 
 
+def test_the_same_value_twice_is_one_point(file: Path, tmp_path: Path) -> None:
+    file.write_text(SMALL.replace("[1K, 3K]", "[1K, 3K, 1024, 3K]"))
+    assert len(points_of(load_sweep(file)[0], {})) == 26
+
+
+def test_a_sweep_that_no_machine_could_finish_is_refused(file: Path) -> None:
+    many = ", ".join(f"{k} GiB/s" for k in range(1, 6000))
+    lengths = ", ".join(map(str, range(1, 999)))
+    text = SMALL.replace("[100 GiB/s, 400 GiB/s]", f"[{many}]").replace("[1K, 3K]", f"[{lengths}]")
+    file.write_text(text)
+    with pytest.raises(ConfigError, match="design points, more than"):
+        points_of(load_sweep(file)[0], {})
+
+
+def test_ledgers_are_kept_apart_from_results_without(file: Path, tmp_path: Path) -> None:
+    run(file, tmp_path / "out")
+    with pytest.raises(ConfigError, match="ledger changed"):
+        sweep(str(file), 1, tmp_path / "out", False, False, False, None, False, "json", [], [])
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
