@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -107,13 +108,16 @@ class Measured:
         return found
 
     def column(self, name: str) -> Array:
-        """A column of the results, for all points.
+        """A column of the results, or an axis whose values are whole numbers, for all points.
 
         Raises
         ------
         ConfigError
             There is no such column of numbers.
         """
+        if name not in self._numbers and all(name in point for point in self.points):
+            with contextlib.suppress(ConfigError):
+                self._numbers[name] = np.array([float(parse_count(point[name])) for point in self.points])
         if name not in self._numbers:
             raise ConfigError(f"results have no column of numbers '{name}'{nearest(name, self._numbers)}")
         return self._numbers[name]
