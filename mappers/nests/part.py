@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping as Dict
 
     from dse.arch.machine import Machine
+    from dse.arch.spatial_array import SpatialArray
     from dse.mappers.search.candidates import Codes
     from dse.simulator.arrays import Array
     from dse.simulator.loop_nest.costs import Costs
@@ -45,7 +46,7 @@ class Setting:
     """What all candidates of a search share."""
 
     workload: Workload
-    machine: Machine
+    machine: SpatialArray
     problem: Problem
     hierarchy: Hierarchy
     conventions: Conventions
@@ -177,7 +178,7 @@ class NestPart:
             seconds=_spread(costs.cycles / self.setting.hierarchy.clock_hz, size),
             joules=_spread(costs.joules, size),
             onchip_bytes=_spread(live, size),
-            area_m2=_spread(np.full(1, np.nan), size),
+            area_m2=_spread(self.setting.machine.area_m2, size),
             reason=reason,
             reasons=tuple(constraint.name for constraint in costs.constraints),
             excess=excess,

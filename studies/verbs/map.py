@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import TYPE_CHECKING, Any
 
-from dse.errors import ConfigError, InfeasibleError
+from dse.errors import ConfigError, InfeasibleError, Problem
 from dse.mappers.choose import explorer
 from dse.mappers.search.build import space_file, space_of
 from dse.mappers.search.candidates import choices_of
@@ -62,6 +63,7 @@ def map(  # noqa: A001 - the verb's name
         return
     search = Search(candidates, wanted, Limits(budget, seconds, seed), _watcher(candidates))
     run(explore, search)
+    _refuse_unknown(search)
     found = _found(asked, search)
     if save is not None and search.best is not None:
         _save(search.best.part.point(search.best.code)[2], save)
@@ -113,6 +115,27 @@ def _found(asked: Request, search: Search) -> dict[str, Any]:
         "front": _front(search),
     }
     return record(asked, _group(asked.accounting, *at)) | done
+
+
+def _refuse_unknown(search: Search) -> None:
+    """Raise if an objective has no value even where a candidate fits: no source gives the machine's area or energy.
+
+    Raises
+    ------
+    ConfigError
+        Names the objectives.
+    """
+    if search.best is None:
+        return
+    unknown = [
+        name
+        for name, score in zip(search.objective.names, search.best.scores, strict=True)
+        if not math.isfinite(score)
+    ]
+    if unknown:
+        machine = search.best.part.point(search.best.code)[1].name
+        message = f"not known of {machine}: a source of its area or energy is missing"
+        raise ConfigError(*(Problem(message, path=f"objective {name}") for name in unknown))
 
 
 def _ordered(rejected: dict[str, int]) -> list[tuple[str, int]]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from dse.arch.machine import load_machine
+from dse.arch.spatial_array import SpatialArray
 from dse.mappers.nests.part import NestPart, Setting, axes_of
 from dse.mappers.nests.pruned import explore_part
 from dse.mappers.search.candidates import Axis, Space, grid
@@ -21,6 +22,7 @@ from dse.simulator.loop_nest.hierarchy import Hierarchy, hierarchy_of
 from dse.simulator.loop_nest.plan import Conventions
 from dse.simulator.loop_nest.problem import Problem, problem_of
 from dse.workloads.cascade_file import load_cascade
+from dse.workloads.load import load_workload
 
 if TYPE_CHECKING:
     from dse.mappers.search.candidates import Measures
@@ -70,7 +72,9 @@ def part(seed: int) -> NestPart:
         bandwidth=generator.choice(["pooled", "ports", "operands"]),
         array_fill=generator.choice(["counted", "ignored"]),
     )
-    setting = Setting(None, None, asked, machine, conventions)  # type: ignore[arg-type]
+    array = load_machine("fusemax")
+    assert isinstance(array, SpatialArray)
+    setting = Setting(load_workload("matmul", {"m": 1, "n": 1, "k": 1}), array, asked, machine, conventions)
     names = [shape.name for shape in asked.shapes]
     cuts = [0, *sorted({int(c) for c in generator.integers(0, len(names), 2)} - {0}), len(names)]
     groups = tuple(tuple(names[a:b]) for a, b in itertools.pairwise(cuts))

@@ -97,6 +97,7 @@ def test_nothing_fits() -> None:
         (["--mapper", "paper"], "dse run evaluates"),
         (["--space", "flt"], "did you mean 'flat'?"),
         (["--budget", "0"], "--budget"),
+        (["--objective", "area_delay"], "objective area_delay: not known of flat"),
     ],
 )
 def test_wrong_words_say_what_is_right(words: list[str], said: str) -> None:
