@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 
 def space_file(mapping: Mapping) -> SpaceFile:
-    """The space shipped under a mapping's name; else all loop nests, or all of the mapping's options."""
+    """The space shipped under a mapping's name; else all loop nests, or the mapping alone.
+
+    Options without a space are left as they are: some say how to count, not what the machine does.
+    """
     if has_space(mapping):
         return load_space(mapping.name)
     if mapping.file.kind == KIND:
@@ -34,7 +37,10 @@ def space_file(mapping: Mapping) -> SpaceFile:
             title="loop nests", source="the mapping itself", nests=NestsFile(conventions=conventions)
         )
     return SpaceFile(
-        title=f"options of {mapping.name}", source="the mapping itself", mapping=str(mapping.path)
+        title=mapping.name,
+        source="the mapping itself",
+        mapping=str(mapping.path),
+        options={name: [choice] for name, choice in mapping.choices.items()},
     )
 
 

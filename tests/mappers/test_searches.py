@@ -128,6 +128,17 @@ def test_what_does_not_fit_is_counted_and_the_nearest_is_kept() -> None:
     assert 1.0 < found.nearest[0] < 2.0
 
 
+def test_what_has_no_space_is_not_searched() -> None:
+    """Options of such a mapping may say how to count."""
+    mapping = load_mapping("spatten")
+    work = load_workload("gpt2_small", {"sequence": "1K", "phase": "decode"})
+    over = space_of(work, load_machine("spatten"), "physical", space_file(mapping))
+    assert over.size == 1
+    found = searched("exhaustive", over).best
+    assert found is not None
+    assert found.part.point(found.code)[2].choices == mapping.choices
+
+
 def test_searches_serve_sweeps() -> None:
     work, machine = load_workload("bert", {"sequence": "4K"}), load_machine("flat")
     best = choose("exhaustive", work, machine, MAPPING, "paper", 1)[0]
