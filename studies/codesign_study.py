@@ -74,8 +74,9 @@ def open_study(storage: str, name: str, sampler: str, seed: int, population: int
             storage=storage, study_name=name, directions=directions, load_if_exists=True
         )
         begun = len(stored.get_trials(deepcopy=False))
-    except ModuleNotFoundError as error:
-        driver = f"{storage.partition(':')[0]} needs {error.name}: pip install {error.name}"
+    except ImportError as error:
+        kind = storage.partition(":")[0]
+        driver = f"a storage of kind {kind} needs its driver; for postgresql: pip install psycopg2-binary"
         raise MissingDependencyError(driver) from error
     except (SQLAlchemyError, OSError) as error:
         raise MissingDependencyError(

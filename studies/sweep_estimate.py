@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dse.studies import frames
+from dse.studies.columns import POINT
 from dse.studies.sweep import BATCH_POINTS, batch_tables
 
 if TYPE_CHECKING:
@@ -30,7 +32,8 @@ def estimate(plan: Plan, with_ledger: bool, jobs: int) -> dict[str, Any]:
     batches = -(-size // BATCH_POINTS)
     workers = min(jobs, batches)
     rows = 0 if batch.components is None else round(batch.components.num_rows / many * size)
-    seconds = (batches * fixed + size * each) / workers + (START_S if workers > 1 else 0.0)
+    written = _writing_s(batch) / many * size
+    seconds = (batches * fixed + size * each) / workers + written + (START_S if workers > 1 else 0.0)
     return {
         "points": size,
         "batches": batches,
@@ -38,6 +41,19 @@ def estimate(plan: Plan, with_ledger: bool, jobs: int) -> dict[str, Any]:
         "ledger_bytes": rows * LEDGER_ROW_BYTES,
         "estimated_s": seconds,
     }
+
+
+def _writing_s(batch: Batch) -> float:
+    """Time of recording a batch and writing the final files, which one process does."""
+    started = time.perf_counter()
+    keys = batch.rows[POINT].to_pylist()
+    frames.ipc_bytes(batch.rows)
+    frames.parquet_bytes(batch.rows)
+    frames.csv_bytes(batch.rows)
+    if batch.components is not None:
+        frames.ipc_bytes(batch.components)
+        frames.ledger_bytes(batch.components, keys)
+    return time.perf_counter() - started
 
 
 def _timed(plan: Plan, count: int, with_ledger: bool) -> tuple[int, float, Batch]:

@@ -133,6 +133,7 @@ def test_limits_that_nothing_meets_are_named(file: Path, tmp_path: Path) -> None
         (("--iso", "aria"), "did you mean 'area'"),
         (("--storage", "sqlite:////nowhere/at/all.db"), "cannot open the storage"),
         (("--storage", "nothing"), "cannot open the storage"),
+        (("--storage", "postgresql://127.0.0.1:9/none"), "postgresql"),
     ],
 )
 def test_wrong_options_are_refused(file: Path, tmp_path: Path, option: tuple[str, str], said: str) -> None:
