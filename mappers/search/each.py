@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dse.errors import ConfigError, Problem
 from dse.mappers.search.build import space_file, space_of
 from dse.mappers.search.objective import Objective
+from dse.mappers.search.option_space import CASCADE
 from dse.mappers.search.search import Limits, Search, StopSearch
 from dse.simulator.stack import take
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dse.arch.machine import Machine
+    from dse.mappers.search.candidates import Space
     from dse.simulator.mapping import Mapping
     from dse.workloads.workload import Workload
 
@@ -29,6 +32,7 @@ def chooser(
         for point in range(size):
             here = take(workload, [point]), take(machine, [point])
             space = space_of(*here, accounting, space_file(mapping))
+            _refuse_cascades(space)
             search = Search(space, Objective(("latency",)), Limits(budget))
             run(explore, search)
             best = search.best
@@ -36,6 +40,18 @@ def chooser(
         return found
 
     return choose
+
+
+def _refuse_cascades(space: Space) -> None:
+    """Raise if candidates run different cascades under one mapping: a sweep's points keep theirs.
+
+    Raises
+    ------
+    ConfigError
+        Names the axis.
+    """
+    if any(axis.name == CASCADE for part in space.parts for axis in part.axes):
+        raise ConfigError(Problem("a sweep does not choose among cascades of one mapping", path="cascades"))
 
 
 def run(explore: Callable[[Search], None], search: Search) -> None:

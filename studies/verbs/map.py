@@ -63,6 +63,8 @@ def map(  # noqa: A001 - the verb's name
         return
     search = Search(candidates, wanted, Limits(budget, seconds, seed), _watcher(candidates))
     run(explore, search)
+    if search.progress is not None:
+        sys.stderr.write("\r\x1b[K")
     _refuse_unknown(search)
     found = _found(asked, search)
     if save is not None and search.best is not None:

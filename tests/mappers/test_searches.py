@@ -139,6 +139,20 @@ def test_what_has_no_space_is_not_searched() -> None:
     assert found.part.point(found.code)[2].choices == mapping.choices
 
 
+def test_cascades_of_one_mapping_are_searched_by_map_but_not_by_sweeps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    both = changed(cascades=["softmax_3pass", "softmax_deferred"], fix={"scores": "onchip"})
+    over = space(both)
+    assert over.size == 2 * 32 * 5
+    found = searched("exhaustive", over)
+    assert found.best is not None
+    assert found.best.part.point(found.best.code)[0].cascade in {"softmax_3pass", "softmax_deferred"}
+    monkeypatch.setattr("dse.mappers.search.each.space_file", lambda _: both)
+    with pytest.raises(ConfigError, match="does not choose among cascades"):
+        choose("random", load_workload("bert", {"sequence": "4K"}), load_machine("flat"), MAPPING, "paper", 1)
+
+
 def test_searches_serve_sweeps() -> None:
     work, machine = load_workload("bert", {"sequence": "4K"}), load_machine("flat")
     best = choose("exhaustive", work, machine, MAPPING, "paper", 1)[0]
