@@ -195,6 +195,8 @@ def search(
         left = min(budget, designs.size) - len(tried.known)
         if left <= 0:
             break
+        if budget >= designs.size:
+            _enqueue(trials.proposing, designs, tried, min(batch, left))
         asked = [_asked(trials.proposing, designs) for _ in range(min(batch, left))]
         fresh = list(dict.fromkeys(code for _, code in asked if code not in tried.known))
         idle = 0 if fresh else idle + 1
@@ -207,6 +209,13 @@ def search(
     if not len(tried.allowed(len(objectives), limits)):
         raise InfeasibleError(_why(tried, objectives, limits))
     return tried
+
+
+def _enqueue(study: optuna.Study, designs: Designs, tried: Tried, count: int) -> None:
+    """Have the next proposals be designs not tried yet, in order: where all are tried, none is left to chance."""
+    every = itertools.product(*(range(len(texts)) for texts in designs.axes.values()))
+    for code in itertools.islice((code for code in every if code not in tried.known), count):
+        study.enqueue_trial(dict(zip(designs.axes, code, strict=True)))
 
 
 def _asked(study: optuna.Study, designs: Designs) -> tuple[optuna.Trial, tuple[int, ...]]:

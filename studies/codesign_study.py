@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 import warnings
 from dataclasses import dataclass, field
@@ -70,14 +71,14 @@ def open_study(storage: str, name: str, sampler: str, seed: int, population: int
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     directions: list[Literal["minimize"]] = ["minimize"] * objectives
     try:
-        stored = optuna.create_study(
-            storage=storage, study_name=name, directions=directions, load_if_exists=True
-        )
+        stored = _stored(storage, name, directions)
         begun = len(stored.get_trials(deepcopy=False))
     except ImportError as error:
-        kind = storage.partition(":")[0]
-        driver = f"a storage of kind {kind} needs its driver; for postgresql: pip install psycopg2-binary"
-        raise MissingDependencyError(driver) from error
+        name = getattr(error.__cause__, "name", None) or getattr(error, "name", None) or "its driver"
+        where = storage.partition(":")[0]
+        raise MissingDependencyError(
+            f"a storage of kind {where} needs {name}: pip install '{name}[binary]'"
+        ) from error
     except (SQLAlchemyError, OSError) as error:
         raise MissingDependencyError(
             f"cannot open the storage of trials: {str(error).splitlines()[0]}"
@@ -87,6 +88,19 @@ def open_study(storage: str, name: str, sampler: str, seed: int, population: int
         sampler=_sampler(sampler, seed + begun, population), directions=directions
     )
     return Trials(proposing, stored)
+
+
+def _stored(storage: str, name: str, directions: list[Literal["minimize"]]) -> optuna.Study:
+    """The stored study; tried twice, as another process may be making the tables of a new database just now."""
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+
+    given: dict[str, Any] = {"storage": storage, "study_name": name, "directions": directions}
+    try:
+        return optuna.create_study(**given, load_if_exists=True)
+    except SQLAlchemyError:
+        time.sleep(1.0)
+        return optuna.create_study(**given, load_if_exists=True)
 
 
 def _sampler(name: str, seed: int, population: int) -> optuna.samplers.BaseSampler:

@@ -81,6 +81,13 @@ def test_trying_everything_finds_the_front_of_the_sweep(file: Path, tmp_path: Pa
     assert (tmp_path / "out" / "study.db").exists()
 
 
+def test_trying_everything_leaves_nothing_to_chance(file: Path, tmp_path: Path) -> None:
+    """A converged search goes on to what is left once the budget covers all designs."""
+    searched(file, tmp_path / "out", "--budget", "4", "--population", "2")
+    _, trials = searched(file, tmp_path / "out", "--budget", "12", "--population", "2")
+    assert len(trials.drop_duplicates(AXES)) == 12
+
+
 def test_iso_area_keeps_to_the_baseline(file: Path, tmp_path: Path) -> None:
     front, trials = searched(file, tmp_path / "out", "--budget", "12", "--iso", "area", "--iso", "bandwidth")
     every = expected(file, tmp_path)
