@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from dse.arch.calibration.constants import Calibration, find_calibration
-from dse.arch.machine import Array, MachineFile
+from dse.arch.machine import Array, MachineFile, Named, one_point
 from dse.errors import ConfigError
 from dse.spec import Spec
 from dse.units import (
@@ -46,7 +46,7 @@ UNCALIBRATED_ENERGY = (
 
 
 @dataclass(frozen=True, slots=True)
-class Gpu:
+class Gpu(Named):
     """A GPU; see the module docstring. Rates are per SM and cycle, NaN where no source gives them.
 
     ``target`` is the compiler's name of the architecture. ``tensor_flops`` holds the rate of matrix products by operand
@@ -54,14 +54,7 @@ class Gpu:
     the thread blocks on an SM.
     """
 
-    name: str
-    kind: str
-    title: str
-    mapping: str
     target: str
-    technology_m: Array
-    clock_hz: Array
-    notes: tuple[str, ...]
     sms: Array
     tensor_flops: Mapping[str, Array]
     exps: Array
@@ -222,30 +215,24 @@ class File(MachineFile):
             "dram": _per_byte(memories.dram.energy),
         }
         return Gpu(
-            name=name,
-            kind=KIND,
-            title=self.title,
-            mapping=self.mapping,
+            **self.identity(name, *_notes(constants)),
             target=f"sm_{self.compute_capability.replace('.', '')}",
-            technology_m=_array(self.technology),
-            clock_hz=_array(self.clock),
-            notes=(*self.notes, *_notes(constants)),
-            sms=_array(self.sms),
-            tensor_flops={} if tensor is None else {k: _array(v) for k, v in tensor.rates.items()},
-            exps=_array(self.units.exp.rate),
-            lanes=_array(self.units.fp32.rate),
-            shared_rate_bytes=_array(memories.shared.bandwidth),
-            shared_bytes=_array(memories.shared.capacity),
-            block_shared_bytes=_array(memories.shared.block),
-            reserved_shared_bytes=_array(memories.shared.reserved),
-            registers=_array(self.limits.registers),
-            warps=_array(self.limits.warps),
-            blocks=_array(self.limits.blocks),
-            l2_bytes=_array(memories.l2.capacity),
-            dram_byte_per_s=_array(memories.dram.bandwidth),
-            dram_bytes=_array(memories.dram.capacity),
-            power_w=_array(self.power),
-            joules={key: _array(value) for key, value in energies.items()},
+            sms=one_point(self.sms),
+            tensor_flops={} if tensor is None else {k: one_point(v) for k, v in tensor.rates.items()},
+            exps=one_point(self.units.exp.rate),
+            lanes=one_point(self.units.fp32.rate),
+            shared_rate_bytes=one_point(memories.shared.bandwidth),
+            shared_bytes=one_point(memories.shared.capacity),
+            block_shared_bytes=one_point(memories.shared.block),
+            reserved_shared_bytes=one_point(memories.shared.reserved),
+            registers=one_point(self.limits.registers),
+            warps=one_point(self.limits.warps),
+            blocks=one_point(self.limits.blocks),
+            l2_bytes=one_point(memories.l2.capacity),
+            dram_byte_per_s=one_point(memories.dram.bandwidth),
+            dram_bytes=one_point(memories.dram.capacity),
+            power_w=one_point(self.power),
+            joules={key: one_point(value) for key, value in energies.items()},
             calibration=constants,
         )
 
@@ -258,10 +245,6 @@ def _notes(constants: Calibration) -> tuple[str, ...]:
     found = tuple(constants.notes) if constants.name else (UNCALIBRATED,)
     known = "tensor_energy" in constants.names() and "dram_energy" in constants.names()
     return found if known else (*found, UNCALIBRATED_ENERGY)
-
-
-def _array(value: float | None) -> Array:
-    return np.array([np.nan if value is None else value], dtype=np.float64)
 
 
 def _per_byte(energy: float | None) -> float | None:

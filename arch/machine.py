@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,31 @@ class Machine(Protocol):
         """The machine with each of its resources scaled in turn, under its dotted name."""
 
 
+class Identity(TypedDict):
+    """What every machine says of itself, under the names of `Named`."""
+
+    name: str
+    kind: str
+    title: str
+    mapping: str
+    technology_m: Array
+    clock_hz: Array
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Named:
+    """What every machine says of itself; see `Machine`."""
+
+    name: str
+    kind: str
+    title: str
+    mapping: str
+    technology_m: Array
+    clock_hz: Array
+    notes: tuple[str, ...]
+
+
 class MachineFile(spec.Spec):
     """Keys every machine file may have."""
 
@@ -78,6 +103,23 @@ class MachineFile(spec.Spec):
     def build(self, name: str) -> Machine:
         """The machine this file describes."""
         raise NotImplementedError
+
+    def identity(self, name: str, *notes: str) -> Identity:
+        """What the machine says of itself, with ``notes`` after those of the file."""
+        return {
+            "name": name,
+            "kind": self.kind,
+            "title": self.title,
+            "mapping": self.mapping,
+            "technology_m": one_point(self.technology),
+            "clock_hz": one_point(self.clock),
+            "notes": (*self.notes, *notes),
+        }
+
+
+def one_point(value: float | None) -> Array:
+    """A number of a file as an array of one design point, NaN where the file does not give it."""
+    return np.array([np.nan if value is None else value], dtype=np.float64)
 
 
 def kinds() -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from dse.arch.machine import Array, MachineFile
+from dse.arch.machine import Array, MachineFile, Named, one_point
 from dse.arch.memories.dram import Dram, Span, load_dram
 from dse.errors import ConfigError
 from dse.spec import Spec
@@ -40,7 +40,7 @@ class Softmax:
 
 
 @dataclass(frozen=True)
-class Pim:
+class Pim(Named):
     """Stacks with units in them; see the module docstring.
 
     ``units`` are those of one pseudo channel that one command drives; ``head_dim`` of them share out the head
@@ -48,13 +48,6 @@ class Pim:
     the first to the last activation of the banks one command drives.
     """
 
-    name: str
-    kind: str
-    title: str
-    mapping: str
-    technology_m: Array
-    clock_hz: Array
-    notes: tuple[str, ...]
     dram: Dram
     stacks: Array
     level: Level
@@ -158,7 +151,7 @@ class SoftmaxFile(Spec):
     def build(self) -> Softmax:
         """The unit this section describes."""
         numbers = (self.values_per_cycle, self.passes, self.operations, self.energy)
-        return Softmax(*(_array(number) for number in numbers))
+        return Softmax(*(one_point(number) for number in numbers))
 
 
 class ControllerFile(Spec):
@@ -213,26 +206,20 @@ class File(MachineFile):
         spacing = place.spacing.limited if place.power_limited else place.spacing.unlimited
         read, move = _stretches(dram, place.level)
         return Pim(
-            name=name,
-            kind=KIND,
-            title=self.title,
-            mapping=self.mapping,
-            technology_m=_array(self.technology),
-            clock_hz=_array(self.clock),
-            notes=tuple(self.notes),
+            **self.identity(name),
             dram=dram,
-            stacks=_array(self.memory.stacks),
+            stacks=one_point(self.memory.stacks),
             level=place.level,
-            units=_array(place.units),
-            head_dim=_array(place.head_dim),
-            queries=_array(place.queries),
-            spacing_cycles=_array(spacing),
+            units=one_point(place.units),
+            head_dim=one_point(place.head_dim),
+            queries=one_point(place.queries),
+            spacing_cycles=one_point(spacing),
             opening_cycles=_opening(dram, place),
-            read_j_per_bit=read if place.read is None else _array(place.read),
+            read_j_per_bit=read if place.read is None else one_point(place.read),
             move_j_per_bit=move,
-            mac_j=_array(self.mac.energy),
+            mac_j=one_point(self.mac.energy),
             softmax=None if self.softmax is None else self.softmax.build(),
-            queue=_array(self.controller.queue),
+            queue=one_point(self.controller.queue),
             ahead=self.controller.ahead,
             paired=self.controller.paired,
         )
@@ -257,7 +244,3 @@ def _stretches(dram: Dram, level: Level) -> tuple[Array, Array]:
     if level == "bank_group":
         return near, energy.global_j_per_bit + energy.tsv_j_per_bit
     return near + energy.global_j_per_bit + energy.tsv_j_per_bit, nothing
-
-
-def _array(value: float) -> Array:
-    return np.array([value], dtype=np.float64)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from dse.arch.machine import Array, MachineFile
+from dse.arch.machine import Array, MachineFile, Named, one_point
 from dse.arch.memories.dram import load_dram
 from dse.arch.memories.stream import lock_step_share, pins_share
 from dse.spec import Spec
@@ -94,32 +94,26 @@ class File(MachineFile):
         if self.cores is not None:
             c = self.cores
             values = (c.count, c.l1, c.l2, c.l1_access * 8.0, c.l2_access * 8.0, c.register_access)
-            cores = Cores(*(_one(value) for value in values))
+            cores = Cores(*(one_point(value) for value in values))
         return Roofline(
-            name=name,
-            kind=KIND,
-            title=self.title,
-            mapping=self.mapping,
-            technology_m=_one(self.technology),
-            clock_hz=_one(self.clock),
-            notes=tuple(self.notes),
-            peak_flop_per_s=_one(self.compute),
-            byte_per_s=_one(self.memory.bandwidth),
-            capacity_bytes=_one(self.memory.capacity),
-            access_j_per_byte=_one(self.memory.access * 8.0),
-            row_bytes=_one(self.memory.row),
-            activate_j=_one(self.memory.activate),
-            mac_j=_one(self.mac),
-            sustained_compute=_one(self.sustained_compute),
+            **self.identity(name),
+            peak_flop_per_s=one_point(self.compute),
+            byte_per_s=one_point(self.memory.bandwidth),
+            capacity_bytes=one_point(self.memory.capacity),
+            access_j_per_byte=one_point(self.memory.access * 8.0),
+            row_bytes=one_point(self.memory.row),
+            activate_j=one_point(self.memory.activate),
+            mac_j=one_point(self.mac),
+            sustained_compute=one_point(self.sustained_compute),
             sustained_memory=self._sustained_memory(),
-            passes={key: (_one(p.latency), _one(p.share)) for key, p in self.passes.items()},
+            passes={key: (one_point(p.latency), one_point(p.share)) for key, p in self.passes.items()},
             cores=cores,
         )
 
     def _sustained_memory(self) -> Array:
         """Share of the bandwidth sustained: as given, or as DRAM timing leaves it of the stacks' own peak."""
         if self.stream is None:
-            return _one(self.sustained_memory)
+            return one_point(self.sustained_memory)
         dram = load_dram(self.stream.timing)
         if self.stream.by == "pins":
             peak = dram.byte_per_s * self.stream.stacks / self.memory.bandwidth
@@ -143,16 +137,9 @@ class Cores:
 
 
 @dataclass(frozen=True, slots=True)
-class Roofline:
+class Roofline(Named):
     """A roofline device; ``passes`` holds the latency and share of bandwidth of element-wise passes by name."""
 
-    name: str
-    kind: str
-    title: str
-    mapping: str
-    technology_m: Array
-    clock_hz: Array
-    notes: tuple[str, ...]
     peak_flop_per_s: Array
     byte_per_s: Array
     capacity_bytes: Array
@@ -169,7 +156,3 @@ class Roofline:
         """The device with its peak, or its memory, scaled."""
         yield "compute", replace(self, peak_flop_per_s=self.peak_flop_per_s * factor)
         yield "memory.bandwidth", replace(self, byte_per_s=self.byte_per_s * factor)
-
-
-def _one(value: float) -> Array:
-    return np.array([float(value)])

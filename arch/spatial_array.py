@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from dse.arch.machine import Array, MachineFile
+from dse.arch.machine import Array, MachineFile, Named
 from dse.arch.parts.memory import Memory, MemoryFile, array_or
 from dse.spec import Spec
 from dse.units import (
@@ -91,16 +91,9 @@ class ComputeUnit:
 
 
 @dataclass(frozen=True, slots=True)
-class SpatialArray:
+class SpatialArray(Named):
     """A spatial-array machine; see the module docstring."""
 
-    name: str
-    kind: str
-    title: str
-    mapping: str
-    technology_m: Array
-    clock_hz: Array
-    notes: tuple[str, ...]
     memories: Mapping[str, Memory]
     units: Mapping[str, ComputeUnit]
 
@@ -310,13 +303,7 @@ class File(MachineFile):
     def build(self, name: str) -> SpatialArray:
         """The machine this file describes."""
         return SpatialArray(
-            name=name,
-            kind=KIND,
-            title=self.title,
-            mapping=self.mapping,
-            technology_m=array_or(self.technology, np.nan),
-            clock_hz=array_or(self.clock, np.nan),
-            notes=tuple(self.notes),
+            **self.identity(name),
             memories={key: memory.build(key) for key, memory in self.memories.items()},
             units={key: unit.build(key) for key, unit in self.units.items()},
         )

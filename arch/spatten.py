@@ -11,10 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Self
 
-import numpy as np
 from pydantic import Field, model_validator
 
-from dse.arch.machine import Array, MachineFile
+from dse.arch.machine import Array, MachineFile, Named, one_point
 from dse.arch.memories.dram import load_dram
 from dse.errors import ConfigError
 from dse.spec import Spec
@@ -115,16 +114,9 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True)
-class SpAtten:
+class SpAtten(Named):
     """A pruning accelerator; see the module docstring."""
 
-    name: str
-    kind: str
-    title: str
-    mapping: str
-    technology_m: Array
-    clock_hz: Array
-    notes: tuple[str, ...]
     dram: Dram
     key_sram: Sram
     value_sram: Sram
@@ -189,10 +181,10 @@ class DramFile(Spec):
     def build(self) -> Dram:
         """The memory this part describes."""
         return Dram(
-            channels=_array(self.channels),
-            bandwidth_byte_per_s=_array(self.bandwidth),
-            interleave_bytes=_array(self.interleave),
-            read_j_per_byte=_array(8.0 * self.read),
+            channels=one_point(self.channels),
+            bandwidth_byte_per_s=one_point(self.bandwidth),
+            interleave_bytes=one_point(self.interleave),
+            read_j_per_byte=one_point(8.0 * self.read),
             device=load_dram(self.device),
         )
 
@@ -288,34 +280,28 @@ class File(MachineFile):
         units = self.units
         fetcher, softmax, said = units.fetcher, units.softmax, self.published
         return SpAtten(
-            name=name,
-            kind=KIND,
-            title=self.title,
-            mapping=self.mapping,
-            technology_m=_array(self.technology),
-            clock_hz=_array(self.clock),
-            notes=tuple(self.notes),
+            **self.identity(name),
             dram=self.memories.dram.build(),
             key_sram=_sram(self.memories.key_sram),
             value_sram=_sram(self.memories.value_sram),
-            fetcher=Fetcher(*map(_array, (fetcher.lanes, fetcher.response_entries))),
+            fetcher=Fetcher(*map(one_point, (fetcher.lanes, fetcher.response_entries))),
             array_qk=_multipliers(units.array_qk),
             array_pv=_multipliers(units.array_pv),
-            softmax=Softmax(*map(_array, (softmax.latency, softmax.reorder_lines, softmax.replays))),
+            softmax=Softmax(*map(one_point, (softmax.latency, softmax.reorder_lines, softmax.replays))),
             topk=_engines(units.topk),
             published=None
             if said is None
-            else Published(*map(_array, (said.power, said.area, said.technology))),
+            else Published(*map(one_point, (said.power, said.area, said.technology))),
         )
 
 
 def _engines(file: TopKFile) -> TopKEngines:
     return TopKEngines(
-        lanes=_array(file.lanes),
-        capacity=_array(file.capacity),
-        engines=_array(file.engines),
-        seed=_array(file.seed),
-        compare_j=_array(file.compare),
+        lanes=one_point(file.lanes),
+        capacity=one_point(file.capacity),
+        engines=one_point(file.engines),
+        seed=one_point(file.seed),
+        compare_j=one_point(file.compare),
         pivot=file.pivot,
         ties=file.ties,
         overflow=file.overflow,
@@ -324,12 +310,8 @@ def _engines(file: TopKFile) -> TopKEngines:
 
 
 def _sram(file: SramFile) -> Sram:
-    return Sram(*map(_array, (file.lines, file.bits, file.allocations, 8.0 * file.read, 8.0 * file.write)))
+    return Sram(*map(one_point, (file.lines, file.bits, file.allocations, 8.0 * file.read, 8.0 * file.write)))
 
 
 def _multipliers(file: MultipliersFile) -> Multipliers:
-    return Multipliers(*map(_array, (file.multipliers, file.latency, file.mac)))
-
-
-def _array(value: float) -> Array:
-    return np.array([float(value)])
+    return Multipliers(*map(one_point, (file.multipliers, file.latency, file.mac)))

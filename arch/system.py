@@ -10,10 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
-import numpy as np
 from pydantic import Field, model_validator
 
-from dse.arch.machine import Array, Machine, MachineFile, load_machine
+from dse.arch.machine import Array, Machine, MachineFile, Named, load_machine, one_point
 from dse.spec import Spec
 from dse.units import BytesPerSecond, Hertz, JoulesPerBit, PositiveCount, Seconds
 
@@ -73,19 +72,18 @@ class File(MachineFile):
     def build(self, name: str) -> System:
         """The machine this file describes."""
         return System(
-            name=name,
-            kind=KIND,
-            title=self.title,
-            mapping=self.mapping,
-            technology_m=_one(self.technology),
-            clock_hz=_one(self.clock),
-            notes=tuple(self.notes),
+            **self.identity(name),
             devices={
-                key: Device(load_machine(file.machine, file.set), _one(file.count), file.memory)
+                key: Device(load_machine(file.machine, file.set), one_point(file.count), file.memory)
                 for key, file in self.devices.items()
             },
             links={
-                key: Link(_one(f.bandwidth), _one(f.latency), _one(f.energy * 8.0), _one(f.passes))
+                key: Link(
+                    one_point(f.bandwidth),
+                    one_point(f.latency),
+                    one_point(f.energy * 8.0),
+                    one_point(f.passes),
+                )
                 for key, f in self.links.items()
             },
         )
@@ -119,16 +117,9 @@ class Link:
 
 
 @dataclass(frozen=True)
-class System:
+class System(Named):
     """A system of devices; see the module docstring."""
 
-    name: str
-    kind: str
-    title: str
-    mapping: str
-    technology_m: Array
-    clock_hz: Array
-    notes: tuple[str, ...]
     devices: Mapping[str, Device]
     links: Mapping[str, Link]
 
@@ -141,7 +132,3 @@ class System:
         for key, link in self.links.items():
             faster = {**self.links, key: replace(link, byte_per_s=link.byte_per_s * factor)}
             yield f"links.{key}.bandwidth", replace(self, links=faster)
-
-
-def _one(value: float) -> Array:
-    return np.array([float(value)])

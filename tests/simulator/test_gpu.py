@@ -102,10 +102,9 @@ def test_many_shapes_give_the_bits_of_one() -> None:
 
 def test_blocks_share_an_sm_as_far_as_it_has_room() -> None:
     machine = h200()
-    r = Resources(*(np.array([v]) for v in (60_000.0, 128.0, 4.0, 2.0)))
-    assert (
-        occupancy(prefill(resources=r), machine)[0] == 3
-    )  # 228 KiB of shared memory over 60,000 B and 1 KiB
+    r = Resources(np.array([60_000.0]), np.array([128.0]), np.array([4.0]), np.array([2.0]))
+    # 228 KiB of shared memory over 60,000 B and 1 KiB.
+    assert occupancy(prefill(resources=r), machine)[0] == 3
     wide = replace(r, shared_bytes=np.zeros(1))
     assert occupancy(prefill(resources=wide), machine)[0] == 4  # 64K registers over 128 threads × 128
     assert occupancy(prefill(), machine)[0] == 1
