@@ -102,6 +102,7 @@ class TopKEngines:
     ties: str
     overflow: str
     bypass: str
+    select: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +246,10 @@ class TopKFile(Spec):
     ties: Literal["three_way", "two_way"] = "three_way"
     overflow: Literal["rescan", "spill", "refuse"] = "rescan"
     bypass: Literal["in_order", "immediate", "never"] = "in_order"
+    select: Literal["top_k", "threshold", "search"] = Field(
+        default="top_k",
+        description="what chooses: top-k of the probabilities, a threshold on them, or a search before the scores",
+    )
     compare: JoulesPerOp
     source: str
 
@@ -306,6 +311,7 @@ def _engines(file: TopKFile) -> TopKEngines:
         ties=file.ties,
         overflow=file.overflow,
         bypass=file.bypass,
+        select=file.select,
     )
 
 

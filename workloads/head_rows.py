@@ -39,6 +39,21 @@ class Bits:
 
 
 @dataclass(frozen=True, eq=False)
+class Selection:
+    """Keys and values that rows compute with, of those they fetch, where another rule than top-k chooses.
+
+    By ``rule`` threshold values of small probability are skipped; by search a greedy search of so many ``iterations``
+    proposes the keys whose scores are computed, and only values of probabilities near the largest are used. Arrays
+    have shape (rows,).
+    """
+
+    rule: str
+    scored: Ints
+    weighted: Ints
+    iterations: Ints
+
+
+@dataclass(frozen=True, eq=False)
 class HeadRows:
     """Rows in the order a machine takes them; arrays of shape (rows,).
 
@@ -61,6 +76,7 @@ class HeadRows:
     key_indices: tuple[Ints, ...] | None = None
     value_indices: tuple[Ints, ...] | None = None
     streams: tuple[npt.NDArray[Any], ...] | None = None
+    selection: Selection | None = None
     group: Ints = field(init=False)
 
     def __post_init__(self) -> None:
@@ -72,6 +88,16 @@ class HeadRows:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    @property
+    def scored(self) -> Ints:
+        """Keys whose scores are computed."""
+        return self.keys if self.selection is None else self.selection.scored
+
+    @property
+    def weighted(self) -> Ints:
+        """Values that are multiplied by a probability."""
+        return self.values if self.selection is None else self.selection.weighted
 
     @property
     def passes(self) -> Ints:
@@ -101,7 +127,7 @@ class HeadRows:
     @property
     def flops(self) -> Floats:
         """Multiply-adds x 2 of each row, those of a second pass included."""
-        return (2.0 * self.depth) * (self.keys * self.passes + self.values).astype(np.float64)
+        return (2.0 * self.depth) * (self.scored * self.passes + self.weighted).astype(np.float64)
 
 
 def _faults(rows: HeadRows) -> list[Problem]:
@@ -119,9 +145,15 @@ def _faults(rows: HeadRows) -> list[Problem]:
         found.append(Problem("a head row has more keys than its sentence has tokens"))
     if rows.refetch.any() and not rows.bits.lsb:
         found.append(Problem("rows fetch low-order bits that the keys do not have"))
+    if given := rows.selection:
+        parts = (given.scored, given.weighted, given.iterations)
+        if any(len(part) != count for part in parts) or (given.scored > rows.keys).any():
+            found.append(Problem("a selection does not fit the head rows"))
+        elif (given.weighted > np.minimum(given.scored, rows.values)).any() or min(map(np.min, parts)) < 0:
+            found.append(Problem("a selection uses values that are not there"))
     expected = {"key_indices": rows.keys, "value_indices": rows.values, "streams": rows.keys}
     for name, counts in expected.items():
-        given = getattr(rows, name)
-        if given is not None and [len(one) for one in given] != counts.tolist():
+        there = getattr(rows, name)
+        if there is not None and [len(one) for one in there] != counts.tolist():
             found.append(Problem(f"{name} do not have the numbers of the head rows"))
     return found

@@ -18,7 +18,7 @@ import numpy as np
 
 from dse import spec
 from dse.errors import ConfigError, Place, Problem, TraceError
-from dse.workloads.head_rows import Bits, HeadRows
+from dse.workloads.head_rows import Bits, HeadRows, Selection
 from dse.workloads.pruning import kept
 from dse.workloads.trace_file import write_table
 
@@ -36,13 +36,15 @@ METADATA_KEY = b"dse_streams"
 _TEXTS = ("model", "passage", "schedule")
 _COUNTS = ("layers", "head_count", "length")
 _SHARES = ("values", "cosine")
+_CHOSEN = ("scored", "weighted", "iterations")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeadRun:
     """One head of one layer: ``streams`` (queries, keys) of 12-bit probabilities, ``refetch`` (queries,).
 
-    ``tokens`` are the positions of its queries and keys in the sentence, ascending.
+    ``tokens`` are the positions of its queries and keys in the sentence, ascending. Where another rule than top-k
+    chose, ``scored``, ``weighted`` and ``iterations`` (queries,) are those of a ``Selection``, and no stream is kept.
     """
 
     layer: int
@@ -50,11 +52,14 @@ class HeadRun:
     tokens: npt.NDArray[np.int32]
     streams: npt.NDArray[np.uint16]
     refetch: npt.NDArray[np.bool_]
+    scored: npt.NDArray[np.int32] | None = None
+    weighted: npt.NDArray[np.int32] | None = None
+    iterations: npt.NDArray[np.int32] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PrunedRun:
-    """A pruned run of ``model`` on a text under a schedule.
+    """A pruned run of ``model`` on a text under a schedule, or by another ``rule`` than top-k.
 
     ``values`` is the share of the keys whose values each row fetched, ``bits`` those of the numbers; ``cosine`` is that
     of its embedding with the one of the unpruned model.
@@ -71,6 +76,7 @@ class PrunedRun:
     bits: Bits
     heads: tuple[HeadRun, ...]
     provenance: Mapping[str, str]
+    rule: str = ""
 
 
 def run_rows(run: PrunedRun, depth: int) -> HeadRows:
@@ -91,8 +97,18 @@ def run_rows(run: PrunedRun, depth: int) -> HeadRows:
         provenance=f"{run.model} pruned by {run.schedule}, {run.passage}, {run.length} tokens",
         key_indices=tuple(row[1] for row in rows),
         value_indices=tuple(row[2] for row in rows),
-        streams=tuple(row[3] for row in rows),
+        streams=None if run.rule else tuple(row[3] for row in rows),
+        selection=_selection(run),
     )
+
+
+def _selection(run: PrunedRun) -> Selection | None:
+    """What the rows computed with, in their order; None where top-k chose."""
+    if not run.rule:
+        return None
+    columns = [np.concatenate([getattr(head, name) for head in run.heads]) for name in _CHOSEN]
+    scored, weighted, iterations = (column.astype(np.int64) for column in columns)
+    return Selection(run.rule, scored, weighted, iterations)
 
 
 def _rows(run: PrunedRun) -> Iterator[tuple[tuple[int, ...], Ints, Ints, Ints]]:
@@ -100,7 +116,13 @@ def _rows(run: PrunedRun) -> Iterator[tuple[tuple[int, ...], Ints, Ints, Ints]]:
     for head in run.heads:
         tokens, streams = head.tokens.astype(np.int64), head.streams.astype(np.int64)
         keep = kept(run.values, len(tokens))
-        chosen = np.sort(np.argsort(-streams, axis=1, kind="stable")[:, :keep], axis=1)
+        if run.rule:
+            chosen, streams = (
+                np.tile(np.arange(len(tokens)), (len(tokens), 1)),
+                np.empty((len(tokens), 0), dtype=np.int64),
+            )
+        else:
+            chosen = np.sort(np.argsort(-streams, axis=1, kind="stable")[:, :keep], axis=1)
         for place, query in enumerate(tokens.tolist()):
             again = int(head.refetch[place])
             counts = (head.layer, head.head, query, len(tokens), keep, again)
@@ -126,10 +148,11 @@ def write_run(run: PrunedRun, path: str | Path) -> None:
             "low": (head.streams & 0xFF).astype(np.uint8).tobytes(),
             "high": (head.streams >> 8).astype(np.uint8).tobytes(),
             "refetch": head.refetch.tolist(),
+            **{name: getattr(head, name).tolist() for name in _CHOSEN if run.rule},
         }
         for head in run.heads
     ]
-    table = pa.Table.from_pylist(rows, schema=_schema())
+    table = pa.Table.from_pylist(rows, schema=_schema(run.rule))
     metadata = json.dumps(_metadata(run) | {"hash": content_hash(run)}, sort_keys=True)
     write_table(table.replace_schema_metadata({METADATA_KEY: metadata}), Path(path))
 
@@ -189,11 +212,14 @@ def content_hash(run: PrunedRun) -> str:
         digest.update(json.dumps([head.layer, head.head, *head.streams.shape]).encode())
         for array, kind in ((head.tokens, "<i4"), (head.streams, "<u2"), (head.refetch, "?")):
             digest.update(np.ascontiguousarray(array.astype(kind)).tobytes())
+        for name in _CHOSEN if run.rule else ():
+            digest.update(getattr(head, name).astype("<i4").tobytes())
     return digest.hexdigest()
 
 
 def _metadata(run: PrunedRun) -> dict[str, Any]:
     plain = {name: getattr(run, name) for name in (*_TEXTS, *_COUNTS, *_SHARES)}
+    plain |= {"rule": run.rule} if run.rule else {}
     return plain | {
         "bits": dataclasses.asdict(run.bits),
         "provenance": dict(run.provenance),
@@ -201,7 +227,7 @@ def _metadata(run: PrunedRun) -> dict[str, Any]:
     }
 
 
-def _schema() -> pa.Schema:
+def _schema(rule: str) -> pa.Schema:
     import pyarrow as pa
 
     return pa.schema(
@@ -212,6 +238,7 @@ def _schema() -> pa.Schema:
             ("low", pa.binary()),
             ("high", pa.binary()),
             ("refetch", pa.list_(pa.bool_())),
+            *((name, pa.list_(pa.int32())) for name in _CHOSEN if rule),
         ]
     )
 
@@ -225,6 +252,7 @@ def _run(rows: list[dict[str, Any]], metadata: Mapping[str, Any]) -> PrunedRun:
         bits=Bits(**metadata["bits"]),
         provenance=dict(metadata["provenance"]),
         heads=tuple(_head(row) for row in rows),
+        rule=str(metadata.get("rule", "")),
     )
 
 
@@ -233,5 +261,10 @@ def _head(row: Mapping[str, Any]) -> HeadRun:
     if tokens.shape != refetch.shape:
         raise ValueError("not one mark for each query")
     low, high = (np.frombuffer(row[name], dtype=np.uint8).astype(np.uint16) for name in ("low", "high"))
-    streams = (high << 8 | low).reshape(len(tokens), len(tokens)).astype(np.uint16)
-    return HeadRun(int(row["layer"]), int(row["head"]), tokens, streams, refetch)
+    streams = (high << 8 | low).astype(np.uint16)
+    if "scored" not in row:
+        streams = streams.reshape(len(tokens), len(tokens))
+    chosen = {name: np.array(row[name], dtype=np.int32) for name in _CHOSEN if name in row}
+    if any(column.shape != tokens.shape for column in chosen.values()):
+        raise ValueError("not one count for each query")
+    return HeadRun(int(row["layer"]), int(row["head"]), tokens, streams, refetch, **chosen)

@@ -40,9 +40,9 @@ def charges_of(
     lsb = float(rows.lsb_bytes[members].sum())
     values = float((rows.value_bytes * times.brings)[members].sum())
     asked = rows.query_bytes * len(members) if queries else 0.0
-    once = float(rows.keys[members].sum()) * depth
-    again = float((rows.keys * rows.refetch)[members].sum()) * depth
-    weighted = float(rows.values[members].sum()) * depth
+    once = float(rows.scored[members].sum()) * depth
+    again = float((rows.scored * rows.refetch)[members].sum()) * depth
+    weighted = float(rows.weighted[members].sum()) * depth
     compares = float(times.compares[members].sum())
     whole = (bits.key + bits.lsb) / 8.0
     scores = (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dse.errors import DseError, MappingError
+from dse.errors import DseError, MappingError, Problem, WorkloadError
 from dse.simulator.arrays import ZERO
 from dse.simulator.lowering import Facts, Lowered
 from dse.simulator.program import Constraint, Loop, Program, Unit
@@ -49,6 +49,7 @@ def lower(workload: Workload, machine: SpAtten, mapping: Mapping[File], accounti
     if any(len(array) > 1 for array in _numbers(workload, machine)):
         raise DseError("head rows differ from point to point: SpAtten is lowered a point at a time")
     rows = head_rows(workload)
+    _check_rule(machine, rows)
     chip = chip_of(machine, rows.depth)
     file, released = mapping.file, accounting == "paper"
     if file.convention == "behavioural" and released and file.order != "layer":
@@ -62,6 +63,14 @@ def lower(workload: Workload, machine: SpAtten, mapping: Mapping[File], accounti
         Loop("sequences", batch, node), units, machine.clock_hz, tuple(_constraints(chip, rows))
     )
     return Lowered(program, _facts(chip, rows, times, batch))
+
+
+def _check_rule(machine: SpAtten, rows: HeadRows) -> None:
+    """Raise where head rows were chosen by another rule than the machine's."""
+    rule = "top_k" if rows.selection is None else rows.selection.rule
+    if rule != machine.topk.select:
+        text = f"{machine.name} chooses by {machine.topk.select}, these head rows were chosen by {rule}"
+        raise WorkloadError(Problem(text, path="-p scores"))
 
 
 def _tree(builder: Builder, file: File, released: bool) -> Node:
@@ -96,16 +105,16 @@ def _constraints(chip: Chip, rows: HeadRows) -> Iterator[Constraint]:
 
 def _facts(chip: Chip, rows: HeadRows, times: Times, batch: Array) -> Facts:
     machine, depth = chip.machine, float(rows.depth)
-    useful = 2.0 * depth * float((rows.keys + rows.values).sum()) * batch
+    useful = 2.0 * depth * float((rows.scored + rows.weighted).sum()) * batch
     lines = float((times.scores * rows.passes).sum()), float(times.values.sum())
     done = 2.0 * depth * (lines[0] * chip.width + lines[1] * chip.value_width) * batch
     elements = {"array_qk": machine.array_qk.multipliers, "array_pv": machine.array_pv.multipliers}
     macs = {
-        "array_qk": depth * float((rows.keys * rows.passes).sum()) * batch,
-        "array_pv": depth * float(rows.values.sum()) * batch,
+        "array_qk": depth * float((rows.scored * rows.passes).sum()) * batch,
+        "array_pv": depth * float(rows.weighted.sum()) * batch,
     }
     unknown = np.full(1, np.nan)
-    exponentials = float((rows.keys * rows.passes).sum()) * batch
+    exponentials = float((rows.scored * rows.passes).sum()) * batch
     rate = machine.dram.bandwidth_byte_per_s
     return Facts(
         flops=useful,

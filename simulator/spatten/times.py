@@ -58,22 +58,42 @@ def times_of(
     """
     opens, brings = opening(rows)
     engine = chip.engine(published)
-    cycles, scanned, parts = topk_times(engine, rows, model)
+    cycles, compares, parts = _chosen(rows) or _selected(engine, rows, model)
     fetch = _straight(chip, rows) if straight else _scattered(chip, rows, survivors, opens, brings)
     zero = np.zeros(len(rows))
-    asked = ~engine.bypasses(rows.keys, rows.values)
     return Times(
         key_fetch=np.where(opens, fetch("key"), zero),
         lsb_fetch=np.where(rows.refetch, fetch("lsb"), zero),
         value_fetch=np.where(brings, fetch("value"), zero),
-        scores=np.ceil(rows.keys / chip.width),
+        scores=np.ceil(rows.scored / chip.width),
         topk=cycles,
-        values=np.ceil(rows.values / chip.value_width),
-        compares=np.where(asked, 2.0 * (scanned + rows.keys), 0.0),
+        values=np.ceil(rows.weighted / chip.value_width),
+        compares=compares,
         opens=opens,
         brings=brings,
         parts=parts,
     )
+
+
+def _chosen(rows: HeadRows) -> tuple[Floats, Floats, None] | None:
+    """Cycles and comparisons of another rule than top-k: a search finds a largest and a smallest product a cycle.
+
+    A threshold is applied as probabilities pass, in no time.
+    """
+    given = rows.selection
+    if given is None:
+        return None
+    cycles = given.iterations.astype(np.float64)
+    return cycles, 2.0 * cycles + given.scored, None
+
+
+def _selected(
+    engine: TopK, rows: HeadRows, model: str
+) -> tuple[Floats, Floats, tuple[tuple[float, ...], ...] | None]:
+    """Cycles, comparisons and pieces of each row's top-k."""
+    cycles, scanned, parts = topk_times(engine, rows, model)
+    asked = ~engine.bypasses(rows.keys, rows.values)
+    return cycles, np.where(asked, 2.0 * (scanned + rows.keys), 0.0), parts
 
 
 def opening(rows: HeadRows) -> tuple[Mask, Mask]:

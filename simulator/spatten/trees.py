@@ -100,6 +100,7 @@ class Builder:
             times.values,
         ]
         columns += [times.compares, times.opens, times.brings, rows.refetch, rows.keys, rows.values]
+        columns += [rows.scored, rows.weighted]
         return tuple(column[members].tobytes() for column in columns)
 
     def _stream(self, name: str, members: Ints, groups: Ints | None) -> Stream:

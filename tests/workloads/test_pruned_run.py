@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from dse import spec
-from dse.errors import TraceError
+from dse.errors import TraceError, WorkloadError
 from dse.workloads.pruned_run import ROOM, content_hash, find_run, load_run, run_rows, write_run
 from dse.workloads.pruning import kept, load_schedule
 
 SHIPPED = sorted(spec.shipped(ROOM, ".parquet"))
+PEERS = ["minilm_alice_64_a3", "minilm_alice_64_mnnfast"]
+PRUNED = [name for name in SHIPPED if name not in PEERS]
 LARGEST_BYTES = 2_000_000
 
 
@@ -22,7 +24,7 @@ def test_all_files_together_are_small() -> None:
     assert sum(path.stat().st_size for path in spec.shipped(ROOM, ".parquet").values()) < LARGEST_BYTES
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", PRUNED)
 def test_rows_have_the_counts_of_the_schedule(name: str) -> None:
     run = load_run(name)
     schedule = load_schedule(run.schedule)
@@ -37,7 +39,7 @@ def test_rows_have_the_counts_of_the_schedule(name: str) -> None:
     assert schedule.threshold is not None or not rows.refetch.any()
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", PRUNED)
 def test_streams_are_probabilities_and_pruned_tokens_stay_pruned(name: str) -> None:
     run = load_run(name)
     alive = set(range(run.length))
@@ -47,6 +49,32 @@ def test_streams_are_probabilities_and_pruned_tokens_stay_pruned(name: str) -> N
         sums = head.streams.sum(axis=1, dtype=np.int64)
         # Rounding moves each of the keys by half a code at most, and 1 is the largest code.
         assert (np.abs(sums - 4096) <= len(head.tokens) / 2 + 1).all()
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_other_rules_fetch_all_and_compute_with_some(name: str, tmp_path: Path) -> None:
+    run = load_run(name)
+    rows = run_rows(run, 32)
+    assert rows.selection is not None
+    assert rows.streams is None
+    assert set(rows.keys) == set(rows.values) == {64}
+    assert (rows.weighted <= rows.scored).all()
+    assert rows.weighted.min() >= 1
+    assert 0.05 < rows.weighted.mean() / 64 < 0.5
+    write_run(run, tmp_path / "run.parquet")
+    assert content_hash(load_run(tmp_path / "run.parquet")) == content_hash(run)
+
+
+def test_selections_that_do_not_fit_are_refused() -> None:
+    rows = run_rows(load_run("minilm_alice_64_a3"), 32)
+    assert rows.selection is not None
+    for wrong in (
+        dataclasses.replace(rows.selection, scored=rows.keys + 1),
+        dataclasses.replace(rows.selection, weighted=rows.scored + 1),
+        dataclasses.replace(rows.selection, iterations=rows.keys[1:]),
+    ):
+        with pytest.raises(WorkloadError, match="a selection"):
+            dataclasses.replace(rows, selection=wrong)
 
 
 def test_values_are_those_of_the_largest_codes() -> None:
