@@ -69,7 +69,7 @@ def _named_in(requests: Iterable[Request]) -> Iterator[Path]:
         texts |= dict.fromkeys(_scalars(spec.resolve(request.machine, MACHINES)))
     for text in texts:
         path = Path(text)
-        if path.suffix in (".yaml", ".csv") and path.is_file():
+        if path.suffix in (".yaml", ".csv") and spec.is_file(path):
             yield path
 
 

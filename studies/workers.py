@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dse.errors import ConfigError, DseError, MissingDependencyError
+from dse.spec import is_file
 from dse.studies.fingerprint import code_version
 from dse.studies.sweep import BATCH_POINTS, batch_tables
 
@@ -146,7 +147,7 @@ def _client(address: str) -> Any:  # noqa: ANN401
         No scheduler answers there.
     """
     distributed = importlib.import_module("distributed")
-    where: dict[str, Any] = {"scheduler_file": address} if Path(address).is_file() else {"address": address}
+    where: dict[str, Any] = {"scheduler_file": address} if is_file(Path(address)) else {"address": address}
     try:
         return distributed.Client(**where, timeout=CONNECT_S)
     except (OSError, ValueError) as error:

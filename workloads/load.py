@@ -64,7 +64,7 @@ def room_of(source: str) -> str:
     path = Path(source)
     if path.suffix == SUFFIXES[TRACES]:
         return TRACES
-    if path.is_file():
+    if spec.is_file(path):
         keys = spec.resolve(path, model.ROOM).value
         return cascade_file.ROOM if isinstance(keys, dict) and "einsums" in keys else model.ROOM
     known = sorted({name for shipped in names.values() for name in shipped})

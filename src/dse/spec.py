@@ -306,7 +306,7 @@ def _children(node: Node) -> dict[str, Node]:
 
 
 def _find(name: str, room: str, suffix: str, beside: Path) -> Path:
-    if ("/" in name or name.endswith(suffix)) and _is_file(beside / name):
+    if ("/" in name or name.endswith(suffix)) and is_file(beside / name):
         return beside / name
     files = shipped(room, suffix)
     if name in files:
@@ -325,7 +325,8 @@ def _find(name: str, room: str, suffix: str, beside: Path) -> Path:
     raise ConfigError(f"{what}{nearest(name, [*files, *(key.rpartition('/')[2] for key in files)])}")
 
 
-def _is_file(path: Path) -> bool:
+def is_file(path: Path) -> bool:
+    """Whether a path is that of a file; text that cannot be one, such as of a thousand letters, is not."""
     try:
         return path.is_file()
     except (OSError, ValueError):

@@ -257,7 +257,7 @@ def _mapping(path: Path) -> str:
     problems += [] if problems else file.strangers()
     if file.points is not None:
         place = spec.place_of(file, "points")
-        if not Path(place.file).with_name(file.points).is_file():
+        if not spec.is_file(Path(place.file).parent / file.points):
             problems.append(Problem(f"there is no file {file.points} beside this one", place, "points"))
     for option, choices in file.options.items():
         for choice in choices:

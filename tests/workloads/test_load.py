@@ -98,3 +98,8 @@ def test_a_damaged_trace_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"PAR1 nothing")
     with pytest.raises(TraceError):
         load_workload(str(path), {})
+
+
+def test_a_name_no_file_can_have_is_refused_like_any_other() -> None:
+    with pytest.raises(ConfigError, match="no workload"):
+        load_workload("y" * 5000, {})
