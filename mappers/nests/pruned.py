@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 
 HALF = 0.5
+FEW = 32
 
 
 def explore_part(part: NestPart, search: Search) -> None:
@@ -61,9 +62,9 @@ def explore_part(part: NestPart, search: Search) -> None:
             for group, best in zip(groups, found, strict=True):
                 group.run(best)
         except (StopSearch, KeyboardInterrupt):
-            _settle(search, box, groups, found, 1)
+            _settle(search, box, groups, found, whole=False)
             raise
-        _settle(search, box, groups, found)
+        _settle(search, box, groups, found, whole=True)
 
 
 def _settle(
@@ -71,13 +72,24 @@ def _settle(
     part: NestPart,
     groups: Sequence[GroupSearch],
     found: Sequence[Incumbents],
-    most: int | None = None,
+    whole: bool,
 ) -> None:
-    """Measure in full what has been found; where nothing has, ``most`` candidates of the smallest tiles."""
+    """Measure in full what has been found; where nothing has, the smallest tiles, or a few drawn at random.
+
+    After a ``whole`` search nothing fits, and the smallest tiles are nearest to it.
+    """
     if all(len(best.values) for best in found):
         search.settle(part, _together(part, found, groups))
     elif search.best is None:
-        search.settle(part, _smallest(part, groups, most))
+        search.settle(part, _smallest(part, groups) if whole else _some(part, search.limits.seed))
+
+
+def _some(part: NestPart, seed: int) -> Codes:
+    """The candidate of first choices, which keeps next to nothing, and a few random ones."""
+    lengths = [len(axis.choices) for axis in part.axes]
+    drawn = np.random.default_rng(seed).integers(0, lengths, size=(FEW, len(lengths)))
+    drawn[0] = 0
+    return drawn.astype(np.intp)
 
 
 def boxes(part: NestPart, rules: Sequence[Dict[str, str | float]]) -> Iterator[NestPart]:
@@ -101,9 +113,9 @@ def boxes(part: NestPart, rules: Sequence[Dict[str, str | float]]) -> Iterator[N
         axes[place] = Axis(name, (choice,))
 
 
-def _smallest(part: NestPart, groups: Sequence[GroupSearch], most: int | None) -> Codes:
-    """Candidates of the smallest tiles, no more than ``most``: the nearest to fitting."""
-    some = [group.smallest(most) for group in groups]
+def _smallest(part: NestPart, groups: Sequence[GroupSearch]) -> Codes:
+    """Candidates of the smallest tiles: the nearest to fitting."""
+    some = [group.smallest() for group in groups]
     codes = np.zeros((max(len(rows) for rows in some), len(part.axes)), dtype=np.intp)
     for rows in some:
         codes[: len(rows)] += rows
@@ -144,7 +156,7 @@ class GroupSearch:
         self.ranks = shared_ranks(self.part.setting.problem, self.einsums)
         self.end = self.part.suffix(self.number)
         self._seen: set[object] = set()
-        self._every = self._faulty = False
+        self._every = self._faulty = self._listing = False
 
     def choices(self, name: str) -> tuple[str | float, ...]:
         """Choices of one of the part's axes."""
@@ -159,24 +171,30 @@ class GroupSearch:
             A limit is reached; what came before it is among the best.
         """
         known: dict[bytes, Codes] = {}
-        late = False
         queue: list[tuple[float, int, Array, Family]] = []
-        for family in self.families():
-            bound = family.bound()
-            if np.isfinite(bound[0, 0]):
-                queue.append((float(np.prod(bound[0, list(best.aim.columns)])), len(queue), bound, family))
-            if late := self.search.spent > HALF:
-                break
+        self._listing = True
+        try:
+            for family in self.families():
+                bound = family.bound()
+                if np.isfinite(bound[0, 0]):
+                    queue.append(
+                        (float(np.prod(bound[0, list(best.aim.columns)])), len(queue), bound, family)
+                    )
+        except StopSearch:
+            late = True
+        else:
+            late = False
+        self._listing = False
         for _, _, bound, family in sorted(queue, key=lambda entry: entry[:2]):
             if best.open(bound)[0]:
                 family.search(best, self.search.counted, known)
         if late:
             self.search.stop()
 
-    def smallest(self, most: int | None) -> Codes:
-        """One candidate of each family, no more than ``most``, with its smallest tiles: the nearest to fitting."""
+    def smallest(self) -> Codes:
+        """One candidate of each family, with its smallest tiles: the nearest to fitting."""
         rows = [np.zeros(len(self.part.axes), dtype=np.intp)]
-        for family in itertools.islice(self.families(), most):
+        for family in self.families():
             code = np.zeros(len(self.part.axes), dtype=np.intp)
             places = [0] * len(family.options) + [0]
             tiles = [int(np.argmin(family.tiles[rank])) for rank in family.tiles]
@@ -283,7 +301,15 @@ class GroupSearch:
                 )
 
     def _plan(self, layout: Layout) -> Plan | None:
-        """Counts of a layout; None, and counted as rejected, where it is impossible or has been seen already."""
+        """Counts of a layout; None, and counted as rejected, where it is impossible or has been seen already.
+
+        Raises
+        ------
+        StopSearch
+            Half of a limit went into listing layouts.
+        """
+        if self._listing and self.search.spent > HALF:
+            raise StopSearch
         if len(self.einsums) == 1:
             key = layout.canonical()
             if key in self._seen:
