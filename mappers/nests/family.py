@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from dse.simulator.arrays import Array
     from dse.simulator.loop_nest.plan import Plan
 
-CHUNK = 32_768
+CHUNK = 32_768  # candidates counted at once, fewer where there are more options than these
+OPTIONS = 16
 BEAM = 32
 JOULES, PATH, LIVE, STAGED = range(4)
 BUSY = len(OVERHEAD)
@@ -109,7 +110,7 @@ class Family:
             return
         rank, count = left[0], int(alive.sum())
         choices = np.arange(len(self.places[rank]), dtype=np.intp)
-        step = max(1, CHUNK // len(choices))
+        step = max(1, CHUNK // (len(choices) * max(1, self._count(1) // OPTIONS)))
         for start in range(0, count, step):
             some = {name: places[start : start + step] for name, places in open_rows.items()}
             many = min(step, count - start)

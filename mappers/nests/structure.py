@@ -160,10 +160,28 @@ def group_tensors(problem: Problem, einsums: Sequence[str]) -> tuple[str, ...]:
 
 
 def shared_ranks(problem: Problem, einsums: Sequence[str]) -> tuple[str, ...]:
-    """Ranks a group may tile together: all of a single Einsum, else those of at least two."""
-    least = 1 if len(einsums) == 1 else 2
+    """Ranks a group may tile together: all of a single Einsum, else those of at least two that nothing has to wait for.
+
+    Nothing that goes over a rank may need what is complete only after the loop over it.
+    """
+    if len(einsums) == 1:
+        return problem.shape(einsums[0]).ranks
     counts = {rank: sum(rank in problem.shape(e).ranks for e in einsums) for rank in problem.sizes}
-    return tuple(rank for rank, count in counts.items() if count >= least)
+    return tuple(r for r, count in counts.items() if count >= 2 and not _waits(problem, einsums, r))
+
+
+def _waits(problem: Problem, einsums: Sequence[str], rank: str) -> bool:
+    """Whether an Einsum that goes over a rank reads what another has complete only after all of it."""
+    late: set[str] = set()
+    before: set[str] | None = None
+    while late != before:
+        before = set(late)
+        for shape in (problem.shape(name) for name in einsums):
+            last = any(t.last and t.carried == rank and t.tensor in einsums for t in shape.inputs)
+            after = rank not in shape.ranks and late & set(shape.operand_names)
+            if rank in shape.reduced or last or after:
+                late.add(shape.name)
+    return any(rank in problem.shape(e).ranks and late & set(problem.shape(e).operand_names) for e in einsums)
 
 
 def nest_of(problem: Problem, memory: str, layouts: Sequence[Layout]) -> Nest:
