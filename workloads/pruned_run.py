@@ -160,12 +160,14 @@ def write_run(run: PrunedRun, path: str | Path) -> None:
 def find_run(name: str) -> Path | None:
     """Where the shipped streams of a name, or those of a path, are; None if that is no such file."""
     if name.endswith(".parquet"):
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        path = Path(name)
-        if not path.is_file():
-            return None
-        return path if METADATA_KEY in (pq.read_schema(path).metadata or {}) else None
+        try:
+            metadata = pq.read_schema(name).metadata or {}
+        except (pa.ArrowException, OSError):
+            return None  # load_scores tells what is wrong with it
+        return Path(name) if METADATA_KEY in metadata else None
     try:
         return spec.find(name, ROOM, ".parquet")
     except ConfigError:

@@ -101,7 +101,10 @@ def test_written_runs_come_back_and_damage_is_seen(tmp_path: Path) -> None:
         load_run(path)
 
 
-def test_other_files_are_no_streams() -> None:
+def test_other_files_are_no_streams(tmp_path: Path) -> None:
+    (tmp_path / "junk.parquet").write_text("junk")
+    assert find_run(str(tmp_path / "junk.parquet")) is None
+    assert find_run(str(tmp_path / "none.parquet")) is None
     scores = spec.find("minilm_alice_16", "workloads/scores", ".parquet")
     assert find_run(str(scores)) is None
     assert find_run("minilm_alice_16") is None
