@@ -43,6 +43,10 @@ LARGEST_COMPARISON = 1 << 28
 _RECORDED = ("torch", "triton", "numpy")
 
 
+class TooSlowError(TraceError):
+    """Tracing took more time than it was given."""
+
+
 def trace_kernel(
     name: str,
     parameters: Mapping[str, object],
@@ -224,14 +228,30 @@ def _compare(
 
 
 def _trace_in_new_process(request: Mapping[str, object]) -> Trace:
-    environment = os.environ | {launch.FLAG: "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     with tempfile.TemporaryDirectory(prefix="dse-trace-") as folder:
         output = Path(folder, "trace.parquet")
-        command = [sys.executable, "-m", "dse.kernels.trace_kernel", str(output), json.dumps(request)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise _rebuilt(done.returncode, done.stderr)
+        trace_elsewhere(request, output)
         return read_trace(output)
+
+
+def trace_elsewhere(request: Mapping[str, object], output: Path, seconds: float | None = None) -> None:
+    """Write the trace that ``trace_kernel(**request)`` gives to a file, from a fresh process.
+
+    Raises
+    ------
+    DseError
+        What tracing raised there; TraceError if it took more than ``seconds``: nothing is written then.
+    """
+    environment = os.environ | {launch.FLAG: "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-m", "dse.kernels.trace_kernel", str(output), json.dumps(request)]
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False, timeout=seconds
+        )
+    except subprocess.TimeoutExpired:
+        raise TooSlowError(f"tracing took more than {seconds:g} s") from None
+    if done.returncode:
+        raise _rebuilt(done.returncode, done.stderr)
 
 
 def _rebuilt(code: int, report: str) -> DseError:

@@ -134,6 +134,14 @@ def compare(
         Path | None, typer.Option(metavar="FOLDER", help="Also write all rows, scatter and residual plots.")
     ] = None,
     form: Format = "table",
+    trace_seconds: Annotated[
+        float,
+        typer.Option(
+            metavar="S",
+            min=0,
+            help="Time to trace a kernel whose launches have no closed form; 0: kept traces only.",
+        ),
+    ] = 120.0,
 ) -> None:
     """Simulated against measured latencies, class by class."""
     call_verb(
@@ -146,6 +154,7 @@ def compare(
         output=output,
         out=out,
         format=form,
+        trace_seconds=trace_seconds,
     )
 
 

@@ -1,9 +1,10 @@
 """Launches from a traced kernel: thread blocks, work and traffic as they ran.
 
-Modelled: one class of blocks for each program class of the trace, with all its work spread evenly over its tiles; bytes
-of each tensor, distinct and in total; resources where the trace was compiled, by target, else an estimate. Matrix
-products count the operand type, FP32 operations every floating-point operation but conversions; shared memory takes
-what products read. Not modelled: integer and address arithmetic, order of operations within a tile.
+Modelled: one class of blocks for each program class of the trace, its work spread evenly over its tiles, accesses
+beside loops once; bytes of each tensor, distinct and in total; resources where the trace was compiled, by target, else
+an estimate. Matrix products count the operand type, FP32 operations every floating-point operation but conversions;
+shared memory takes what products read. Not modelled: integer and address arithmetic, order of operations within a
+tile.
 """
 
 from __future__ import annotations
@@ -101,16 +102,24 @@ def _family(facts: Facts, annotation: Annotation, cascade_family: str) -> str:
 
 
 def _blocks(members: ProgramClass, facts: ClassFacts, traced: Traced) -> Blocks:
-    """One program class: its whole work, divided by the tiles of one of its programs."""
+    """One program class: its work divided by the tiles of one of its programs, but what it moves beside its loops."""
     tiles = float(max(facts.tiles, max(facts.steps.values(), default=0), 1))
+    beside = [event for event in members.events if _beside(event, tiles)]
+    repeated = [event for event in members.events if not _beside(event, tiles)]
     return Blocks(
         first=_one(tiles),
         step=NOTHING,
         classes=ONCE,
         each=_one(members.multiplicity),
-        tile=_demand(members.events, traced, tiles),
+        tile=_demand(repeated, traced, tiles),
+        once=_demand(beside, traced, 1.0),
         masked=_one(facts.masked),
     )
+
+
+def _beside(event: Event, tiles: float) -> bool:
+    """Whether an access is no part of the tiles; other events are summed over a program in traces."""
+    return event.kind in ("load", "store", "atomic") and event.trip < 0 and event.count < tiles
 
 
 def _demand(events: Sequence[Event], traced: Traced, tiles: float) -> Demand:
@@ -150,8 +159,7 @@ def _tensors(facts: Facts) -> dict[str, Traffic]:
     totals = facts.totals
     found: dict[str, Traffic] = {}
     for argument in facts.launch.tensors:
-        note = facts.note.tensors.get(argument)
-        label = f"{note.tensor} ({argument})" if note is not None and note.tensor else argument
+        label = tensor_name(facts, argument)
         for written, moved, unique in (
             (False, totals.read_bytes, totals.unique_read_bytes),
             (True, totals.written_bytes, totals.unique_written_bytes),
@@ -160,6 +168,12 @@ def _tensors(facts: Facts) -> dict[str, Traffic]:
                 key = f"{label} out" if written and label in found else label
                 found[key] = Traffic(_one(unique.get(argument, 0)), _one(moved[argument]), written)
     return found
+
+
+def tensor_name(facts: Facts, argument: str) -> str:
+    """Name of an argument's traffic: with the cascade's tensor where it is one."""
+    note = facts.note.tensors.get(argument)
+    return f"{note.tensor} ({argument})" if note is not None and note.tensor else argument
 
 
 def _one(value: float) -> Array:

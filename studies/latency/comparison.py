@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from dse.arch.calibration.constants import Calibration
     from dse.arch.gpu import Gpu
     from dse.studies.latency.predict import Chosen
+    from dse.studies.latency.tracing import Tracing
 
     Floats = NDArray[np.float64]
     Mask = NDArray[np.bool_]
@@ -108,20 +109,25 @@ class Comparison:
 
     def _floor(self, mask: Mask) -> float | None:
         """Noise floor of rows: of the halves of their repeats, else of rows with the same launches."""
-        rows = self.table.rows
-        if all(name in rows for name in HALVES):
-            first, second = (rows[name][mask].to_numpy(dtype=np.float64) for name in HALVES)
+        first, second = (self._column(name)[mask] for name in HALVES)
+        if (first > 0.0).all() and (second > 0.0).all():
             return split_half_floor(first, second)
         keys = [key for key, kept in zip(self.keys, mask, strict=True) if kept]
         return same_launch_floor(self.table.measured_s[mask], keys)
 
 
 def compare(
-    table: LatencyTable, gpu: Gpu, constants: Calibration, filters: Sequence[str], fitted_on: Gpu | None
+    table: LatencyTable,
+    gpu: Gpu,
+    constants: Calibration,
+    filters: Sequence[str],
+    fitted_on: Gpu | None,
+    tracing: Tracing | None = None,
 ) -> Comparison:
     """Hold a machine against the rows of a table that filters select.
 
-    ``fitted_on`` is the machine that the calibration's rows were measured on.
+    ``fitted_on`` is the machine that the calibration's rows were measured on; ``tracing`` gives launches to rows of own
+    kernels that have none in closed form.
 
     Raises
     ------
@@ -142,11 +148,10 @@ def compare(
         mine = mine.where(~unknown)
     if not len(mine.rows):
         raise ConfigError(f"{table.name}: no row is left to compare", *(Problem(text) for text in left))
-    rows = rows_of(mine, gpu)
+    rows = rows_of(mine, gpu, tracing)
     chosen = rows.chosen(constants)
     timed = np.isfinite(chosen.seconds)
-    if not timed.all():
-        left.append(f"{(~timed).sum()} rows that no launch is known for")
+    left += _without_launch(int((~timed).sum()), tracing)
     if not timed.any():
         raise ConfigError(f"{table.name}: no row is left to compare", *(Problem(text) for text in left))
     keys = [key for key, good in zip(rows.keys(), timed, strict=True) if good]
@@ -154,6 +159,13 @@ def compare(
     return Comparison(
         mine.where(timed), gpu.name, chosen.seconds[timed], chosen.where(timed), others, keys, tuple(left)
     )
+
+
+def _without_launch(count: int, tracing: Tracing | None) -> list[str]:
+    """Why rows have no launches."""
+    if tracing is not None:
+        return tracing.left_out()
+    return [f"{count} rows that no launch is known for"] if count else []
 
 
 def fitted_rows(table: LatencyTable, constants: Calibration) -> Mask:

@@ -3,8 +3,8 @@
 Modelled: dense, causal, windowed and block-sparse prefill, modified scores, split decode, absorbed latent decode,
 linear attention by chunks and by steps, microbenchmarks; what a block takes of an SM is read from the row where the
 measuring machine compiled it.
-Kernels that are not listed in ``BUILDERS`` (several launches that depend on values) have no launches here: their rows
-are counted, not compared.
+Kernels that are not listed in ``BUILDERS`` (several launches that depend on values), and boxes of several axes, take
+their launches from a trace.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from dse.arch.gpu import Gpu
+    from dse.studies.latency.tracing import Tracing
     from dse.workloads.launches import Array
 
 HOT = "hot"
@@ -35,8 +36,10 @@ PRODUCT = (128.0, 128.0, 64.0)  # of the tensor microbenchmark
 WHOLE = "full"
 
 
-def own_alternatives(rows: pd.DataFrame, gpu: Gpu) -> Iterator[tuple[int, Alternative]]:
-    """Position and launches of every row whose kernel is known.
+def own_alternatives(
+    rows: pd.DataFrame, gpu: Gpu, tracing: Tracing | None = None
+) -> Iterator[tuple[int, Alternative]]:
+    """Position and launches of every row whose kernel is known, in closed form or from a trace.
 
     Raises
     ------
@@ -44,15 +47,16 @@ def own_alternatives(rows: pd.DataFrame, gpu: Gpu) -> Iterator[tuple[int, Altern
         A row lacks a parameter of its kernel, or it is no number.
     """
     for place, row in enumerate(rows.to_dict("records")):
+        cells = {str(name): cell for name, cell in row.items()}
         build = BUILDERS.get(str(row["kernel"]))
-        if build is None:
-            continue
         try:
-            launches = build(_Row({str(name): cell for name, cell in row.items()}), gpu)
+            launches = build(_Row(cells), gpu) if build else ()
         except (KeyError, ValueError) as error:
             raise ConfigError(
                 f"{row['class']} {row['kernel']}: parameter {error} is missing or wrong"
             ) from None
+        if not launches and tracing is not None:
+            launches = tracing.launches(cells)
         warm = np.array([row["cache"] == HOT])
         yield (
             place,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dse.errors import ConfigError
+from dse.errors import ConfigError, Problem
 from dse.simulator.stack import stack, structure
 from dse.studies.latency.kernels import alternatives
 from dse.studies.latency.own import own_alternatives
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from dse.arch.gpu import Gpu
     from dse.studies.latency.kernels import Alternative
     from dse.studies.latency.table import LatencyTable
+    from dse.studies.latency.tracing import Tracing
 
     Floats = NDArray[np.float64]
     Part: TypeAlias = tuple[NDArray[np.int64], Sequence[Alternative], float]
@@ -115,8 +116,8 @@ class Rows:
         return flops, moved
 
 
-def rows_of(table: LatencyTable, gpu: Gpu) -> Rows:
-    """Launches behind the rows of a table.
+def rows_of(table: LatencyTable, gpu: Gpu, tracing: Tracing | None = None) -> Rows:
+    """Launches behind the rows of a table; those of own kernels without a closed form are traced.
 
     Raises
     ------
@@ -125,14 +126,15 @@ def rows_of(table: LatencyTable, gpu: Gpu) -> Rows:
     """
     parts: list[Part] = []
     if table.file is None:
-        parts = _grouped(own_alternatives(table.rows, gpu))
+        parts = _grouped(own_alternatives(table.rows, gpu, tracing))
     for name, (kernel, options) in table.kernels.items():
         places = np.flatnonzero(np.asarray(table.rows[CLASS] == name))
         if len(places) and kernel != OWN:
             added = table.file.classes[name].added if table.file else 0.0
             parts.append((places, alternatives(kernel, table.rows.iloc[places], options, gpu), added))
     if not parts:
-        raise ConfigError(f"{table.name}: no row is of a kernel whose launches are known")
+        why = (Problem(text) for text in (tracing.left_out() if tracing else ()))
+        raise ConfigError(f"{table.name}: no row is of a kernel whose launches are known", *why)
     return Rows(gpu, len(table.rows), tuple(parts))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dse.errors import ConfigError
 from dse.studies.latency.comparison import compare as compared
 from dse.studies.latency.table import load_table
+from dse.studies.latency.tracing import Tracing
 from dse.studies.tables import emit, write
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from dse.studies.latency.table import LatencyTable
 
 OUTSIDE = 1
+TRACE_SECONDS = 120.0  # for each kernel and shape; the interpreter is slow
 
 
 def compare(
@@ -30,6 +32,7 @@ def compare(
     output: Path | None,
     out: Path | None,
     format: str,  # noqa: A002
+    trace_seconds: float = TRACE_SECONDS,
 ) -> int:
     """Print the errors of each class, and what was not compared on standard error.
 
@@ -43,13 +46,17 @@ def compare(
     ConfigError
         Machine, table, calibration or filter are wrong, or no row is left.
     """
+    from dse.kernels.trace_cache import user_folder
+
     gpu = load_gpu(machine)
     rows = load_table(table)
     constants = choose_calibration(gpu, rows, calibration)
     origin = gpu if constants.machine in {"", gpu.name} else load_gpu(constants.machine)
-    found = compared(rows, gpu, constants, filters, origin)
+    tracing = Tracing(trace_seconds, user_folder())
+    found = compared(rows, gpu, constants, filters, origin, tracing)
     records = found.records()
     _say(found, gpu, constants)
+    sys.stderr.writelines(f"launches from a trace: {n} rows of {name}\n" for name, n in tracing.used.items())
     if output is not None:
         write(records, output)
     if out is not None:

@@ -47,7 +47,10 @@ def test_launches_hold_the_work_of_the_trace(name: str) -> None:
         assert sum(float(run.tiles[0] * run.tile.exps[0]) for run in launch.blocks) == pytest.approx(
             told.exps
         )
-        read = sum(float(run.tiles[0] * run.tile.read_bytes[0]) for run in launch.blocks)
+        read = sum(
+            float((run.tiles * run.tile.read_bytes + run.count * run.once.read_bytes)[0])
+            for run in launch.blocks
+        )
         assert read == pytest.approx(sum(told.read_bytes.values()))
         for traffic in launch.tensors.values():
             assert 0 < traffic.unique[0] <= traffic.total[0]
