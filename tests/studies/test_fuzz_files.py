@@ -46,7 +46,7 @@ title: small
 source: test
 sweep:
   workload: [bert]
-  sequence: [1K, 3K]
+  sequence: [16, 48]
   machine: [fusemax]
   dram.bandwidth: [100 GiB/s, 400 GiB/s]
   accounting: [paper, physical]
@@ -56,7 +56,7 @@ sweep:
     buffers:
       machine: [fusemax]
       workload: [xlm]
-      sequence: [4K]
+      sequence: [64]
       global_buffer.capacity: [1 MiB, 16 MiB]
 """
 PARTS = ("tables", "parts", "memories", "calibration", "links")
