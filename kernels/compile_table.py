@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dse.errors import DseError
+from dse.kernels.command import FOLDER, write_into
 from dse.kernels.resources import compiled
 from dse.kernels.trace_kernel import trace_kernel
 
@@ -87,22 +87,19 @@ def _row(values: Mapping[str, int | bool], resources: Resources) -> dict[str, st
     }
 
 
-def main(arguments: Sequence[str]) -> int:
+def write_all(folder: Path) -> None:
     """Write both tables into a folder."""
-    if len(arguments) != 1 or not Path(arguments[0]).is_dir():
-        sys.stderr.write("error: usage: python -m dse.kernels.compile_table FOLDER\n")
-        return 2
-    try:
-        for kernel in KERNELS:
-            found = list(rows(kernel))
-            with Path(arguments[0], f"{kernel.name}.csv").open("w", encoding="utf-8", newline="") as file:
-                writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(found)
-    except DseError as error:
-        sys.stderr.write("".join(f"error: {problem}\n" for problem in error.problems))
-        return error.exit_code
-    return 0
+    for kernel in KERNELS:
+        found = list(rows(kernel))
+        with Path(folder, f"{kernel.name}.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(found)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run as a command."""
+    return write_into("compile_table", FOLDER, write_all, arguments)
 
 
 if __name__ == "__main__":

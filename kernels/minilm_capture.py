@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dse.errors import DseError, TraceError
+from dse.errors import TraceError
 from dse.kernels import launch
+from dse.kernels.command import FOLDER, write_into
 from dse.kernels.reference import kernel_hash
 from dse.workloads.keep import keep_lists, linear_ratios
 from dse.workloads.passage import load_passage
@@ -144,20 +145,17 @@ def _head(layer: int, head: int, scores: Floats, rows: Sequence[int], output: fl
     )
 
 
-def main(arguments: Sequence[str]) -> int:
+def write_all(folder: Path) -> None:
     """Write every committed file into a folder."""
-    if len(arguments) != 1 or not Path(arguments[0]).is_dir():
-        sys.stderr.write("error: usage: python -m dse.kernels.minilm_capture FOLDER\n")
-        return 2
-    try:
-        for (passage, length), every in COMMITTED.items():
-            path = Path(arguments[0], f"minilm_{passage}_{length}.parquet")
-            write_scores(capture(passage, length, every), path)
-            sys.stdout.write(f"{path}: {path.stat().st_size} bytes\n")
-    except DseError as error:
-        sys.stderr.write("".join(f"error: {problem}\n" for problem in error.problems))
-        return error.exit_code
-    return 0
+    for (passage, length), every in COMMITTED.items():
+        path = Path(folder, f"minilm_{passage}_{length}.parquet")
+        write_scores(capture(passage, length, every), path)
+        sys.stdout.write(f"{path}: {path.stat().st_size} bytes\n")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run as a command."""
+    return write_into("minilm_capture", FOLDER, write_all, arguments)
 
 
 if __name__ == "__main__":

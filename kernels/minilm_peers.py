@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from dse.errors import DseError, WorkloadError
+from dse.errors import WorkloadError
+from dse.kernels.command import FOLDER, write_into
 from dse.kernels.minilm_streams import MODEL, PACKAGES
 from dse.workloads.passage import load_passage
 from dse.workloads.pruned_run import HeadRun, PrunedRun, write_run
@@ -139,21 +140,18 @@ def _head(layer: int, head: int, scored: torch.Tensor, used: torch.Tensor, rule:
     )
 
 
-def main(arguments: Sequence[str]) -> int:
+def write_all(folder: Path) -> None:
     """Write every committed file into a folder."""
-    if len(arguments) != 1 or not Path(arguments[0]).is_dir():
-        sys.stderr.write("error: usage: python -m dse.kernels.minilm_peers FOLDER\n")
-        return 2
-    try:
-        for (passage, length, rule), name in COMMITTED.items():
-            path = Path(arguments[0], f"{name}.parquet")
-            run = peer_run(passage, length, rule)
-            write_run(run, path)
-            sys.stdout.write(f"{path}: {path.stat().st_size} bytes, cosine {run.cosine}\n")
-    except DseError as error:
-        sys.stderr.write("".join(f"error: {problem}\n" for problem in error.problems))
-        return error.exit_code
-    return 0
+    for (passage, length, rule), name in COMMITTED.items():
+        path = Path(folder, f"{name}.parquet")
+        run = peer_run(passage, length, rule)
+        write_run(run, path)
+        sys.stdout.write(f"{path}: {path.stat().st_size} bytes, cosine {run.cosine}\n")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run as a command."""
+    return write_into("minilm_peers", FOLDER, write_all, arguments)
 
 
 if __name__ == "__main__":

@@ -20,12 +20,12 @@ import itertools
 import sys
 from dataclasses import dataclass, field
 from math import ceil
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
-from dse.errors import DseError, WorkloadError
+from dse.errors import WorkloadError
+from dse.kernels.command import FILE, write_into
 from dse.workloads.head_rows import Bits
 from dse.workloads.keep import linear_ratios
 from dse.workloads.passage import load_passage
@@ -34,6 +34,7 @@ from dse.workloads.pruning import kept
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from dse.kernels.minilm import Encoder
     from dse.workloads.pruning import Schedule
@@ -323,27 +324,24 @@ def accuracy(plain: torch.Tensor, pruned: torch.Tensor, reads: Reads, pruning: P
     return named | {name: f"{value:.5f}" for name, value in numbers.items()}
 
 
-def main(arguments: Sequence[str]) -> int:
+def write_all(path: Path) -> None:
     """Write the table."""
-    if len(arguments) != 1:
-        sys.stderr.write("error: usage: python -m dse.kernels.minilm_pruned FILE\n")
-        return 2
-    try:
-        encoder = importlib.import_module("dse.kernels.minilm").load_encoder()
-        pieces = sentences(encoder)
-        plain, _ = embeddings(encoder, pieces, Pruning("none"))
-        counts = {"sentences": str(len(pieces)), "tokens": str(TOKENS)}
-        rows = [
-            counts | accuracy(plain, *embeddings(encoder, pieces, pruning), pruning) for pruning in settings()
-        ]
-    except DseError as error:
-        sys.stderr.write("".join(f"error: {problem}\n" for problem in error.problems))
-        return error.exit_code
-    with Path(arguments[0]).open("w", encoding="utf-8", newline="") as file:
+    encoder = importlib.import_module("dse.kernels.minilm").load_encoder()
+    pieces = sentences(encoder)
+    plain, _ = embeddings(encoder, pieces, Pruning("none"))
+    counts = {"sentences": str(len(pieces)), "tokens": str(TOKENS)}
+    rows = [
+        counts | accuracy(plain, *embeddings(encoder, pieces, pruning), pruning) for pruning in settings()
+    ]
+    with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    return 0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run as a command."""
+    return write_into("minilm_pruned", FILE, write_all, arguments)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dse.errors import DseError
+from dse.kernels.command import FOLDER, write_into
 from dse.workloads.passage import load_passage
 from dse.workloads.pruned_run import HeadRun, PrunedRun, write_run
 from dse.workloads.pruning import load_schedule
@@ -88,20 +88,17 @@ def file_name(passage: str, length: int, schedule: str) -> str:
     return f"minilm_{passage}_{length}_{schedule.removeprefix('minilm_')}"
 
 
-def main(arguments: Sequence[str]) -> int:
+def write_all(folder: Path) -> None:
     """Write every committed file into a folder."""
-    if len(arguments) != 1 or not Path(arguments[0]).is_dir():
-        sys.stderr.write("error: usage: python -m dse.kernels.minilm_streams FOLDER\n")
-        return 2
-    try:
-        for passage, length, schedule in COMMITTED:
-            path = Path(arguments[0], f"{file_name(passage, length, schedule)}.parquet")
-            write_run(pruned_run(passage, length, schedule), path)
-            sys.stdout.write(f"{path}: {path.stat().st_size} bytes\n")
-    except DseError as error:
-        sys.stderr.write("".join(f"error: {problem}\n" for problem in error.problems))
-        return error.exit_code
-    return 0
+    for passage, length, schedule in COMMITTED:
+        path = Path(folder, f"{file_name(passage, length, schedule)}.parquet")
+        write_run(pruned_run(passage, length, schedule), path)
+        sys.stdout.write(f"{path}: {path.stat().st_size} bytes\n")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run as a command."""
+    return write_into("minilm_streams", FOLDER, write_all, arguments)
 
 
 if __name__ == "__main__":
