@@ -306,7 +306,8 @@ def _trips(
         most_seen = np.minimum(np.ceil((span + array(window) - 1.0) / tile_keys), most)
         reached = np.minimum(np.floor(np.maximum(array(window) - offset, 0.0) / span), count)
         first = np.minimum(np.ceil((offset + span) / tile_keys), most_seen)
-        slope = np.where(reached > 1.0, (most_seen - first) / np.maximum(reached - 1.0, 1.0), 0.0)
+        last = np.minimum(np.ceil((offset + reached * span) / tile_keys), most_seen)
+        slope = np.where(reached > 1.0, (last - first) / np.maximum(reached - 1.0, 1.0), 0.0)
         return [(first, slope, reached, ONCE), (most_seen, NOTHING, ONCE, count - reached)]
     each = np.maximum(np.round(tile_keys / span), 1.0)
     slope = np.maximum(np.round(span / tile_keys), 1.0)

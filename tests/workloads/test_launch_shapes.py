@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from dse.spec import shipped
@@ -49,6 +49,7 @@ def test_causal_blocks_visit_the_tiles_their_rows_see(rows: int, more: int, tall
 
 
 @given(st.integers(64, 4000), st.integers(1, 4000))
+@example(2945, 2818)
 def test_a_window_leaves_the_pairs_of_its_rows(rows: int, window: int) -> None:
     launch = one_head(queries=rows, keys=rows, window=window)
     pairs = sum(min(row + 1, window) for row in range(rows))
