@@ -144,14 +144,15 @@ class _Simulation:
         if self.stream.stages[stage].through and previous != NONE:
             yield self.arrived[previous, item]
         done = self.env.now
+        # Items of several servers leave in order; one that is done early must not take the place of those before it.
+        if before is not None:
+            yield self.left[before]
         following = self._neighbour(stage, item, 1)
         room = None if following == NONE else self.places[following]
         if room is not None:
             place = room.request()
             yield place
             self.held[following, item] = place
-        if before is not None:
-            yield self.left[before]
         self.times[stage, item] = (begun, done, self.env.now)
         self.left[stage, item].succeed()
         server.release(slot)

@@ -80,6 +80,13 @@ def test_recursion_and_simulation_agree(made: Program) -> None:
     assert sum(part[0] for _, part in found.critical_path) == found.cycles[0]
 
 
+def test_items_of_several_servers_leave_in_order() -> None:
+    """Item 5 is done before item 4 on the other server, but the place behind them is for item 4 first."""
+    queued = {"queue": 1.0}
+    found = Stream("s", (stage("a", 0, 0, 0, 0, 1, 0, **queued), stage("b", 0, 0, 0, 0, 0, 0, **queued)))
+    assert cycles(found, a=2.0) == 1.0
+
+
 @given(streams(points=3))
 @settings(max_examples=EXAMPLES // 4, deadline=None)
 def test_a_point_alone_gives_the_same(made: Program) -> None:
