@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import importlib
 import pickle
-import signal
 import tempfile
-import threading
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +21,6 @@ from dse.studies.sweep import BATCH_POINTS, batch_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from types import FrameType
 
     from dse.studies.grid import Codes
     from dse.studies.sweep import Batch, Plan
@@ -56,37 +52,8 @@ def run_points(
         found = (batch_tables(plan, *task, with_components) for task in tasks)
     else:
         found = _on_processes(jobs, plan, tasks, with_components)
-    with _interrupts() as stop:
-        for batch in found:
-            done(batch)
-            stop()
-
-
-@contextmanager
-def _interrupts() -> Iterator[Callable[[], None]]:
-    """A function that raises KeyboardInterrupt if one was asked for and lost.
-
-    Python drops an interrupt that strikes code whose errors it ignores, such as finalizers and callbacks.
-    """
-    asked: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: None
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def remember(number: int, frame: FrameType | None) -> None:
-        asked.append(number)
-        raise KeyboardInterrupt
-
-    def stop() -> None:
-        if asked:
-            raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, remember if before is signal.default_int_handler else before)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)
+    for batch in found:
+        done(batch)
 
 
 def batches(plan: Plan, numbers: Codes, jobs: int) -> Iterator[tuple[Codes, list[str]]]:

@@ -175,9 +175,11 @@ def test_content_depends_on_what_is_swept(file: Path) -> None:
 
 
 def started(file: Path, out: Path) -> subprocess.Popen[bytes]:
-    """A sweep of many small and slow batches in a process of its own."""
+    """A sweep of many small and slow batches in a process of its own, which may not have inherited SIGINT ignored."""
     code = (
-        "import sys, time\nfrom dse.studies import workers\nworkers.BATCH_POINTS = 1\nfast = workers.batch_tables\n"
+        "import signal, sys, time\nfrom dse.studies import workers\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "workers.BATCH_POINTS = 1\nfast = workers.batch_tables\n"
         "workers.batch_tables = lambda *given: (time.sleep(0.1), fast(*given))[1]\n"
         "from dse.studies.cli import main\nsys.argv = ['dse', *sys.argv[1:]]\nmain()\n"
     )

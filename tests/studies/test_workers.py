@@ -9,13 +9,12 @@ import signal
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from dse.errors import ConfigError, MissingDependencyError
 from dse.studies import workers
-from dse.studies.sweep import batch_tables
 from dse.studies.verbs.sweep import sweep
 from tests.studies.cli_runner import dse
 
@@ -50,22 +49,6 @@ def file(tmp_path: Path) -> Path:
     path = tmp_path / "clustered.yaml"
     path.write_text(SWEEP)
     return path
-
-
-def test_an_interrupt_that_is_lost_on_the_way_still_stops(
-    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def losing(*given: Any, **named: Any) -> Batch:  # noqa: ANN401
-        with contextlib.suppress(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-        return batch_tables(*given, **named)
-
-    monkeypatch.setattr(workers, "BATCH_POINTS", 10)
-    monkeypatch.setattr(workers, "batch_tables", losing)
-    with pytest.raises(KeyboardInterrupt):
-        run(file, tmp_path / "out")
-    assert len(list((tmp_path / "out" / "journal").glob("*.arrow"))) == 1
-    assert not (tmp_path / "out" / "results.parquet").exists()
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +141,6 @@ def test_dry_run_writes_nothing(file: Path, tmp_path: Path) -> None:
 KILLED = """
 import sys, time
 from dse.studies import workers
-from dse.studies.sweep import batch_tables
 workers.BATCH_POINTS = 5
 fast = workers.batch_tables
 workers.batch_tables = lambda *given: (time.sleep(0.05), fast(*given))[1]
