@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from dse.studies.plots import bars, grouped
@@ -51,7 +52,7 @@ def draw_bars(table: pd.DataFrame, shown: pd.DataFrame, drawing: Drawing, file: 
         return ax
 
     sheet = Sheet(drawing.inches, len(panels.parts), _HEIGHT_IN)
-    panels.draw(sheet, fill, look, len(names), drop=3.0 if parts else 0.0)
+    panels.draw(sheet, fill, look, len(names), drop=3.0 if parts else 0.0, apart=METRIC)
     legends = [bars.bar_handles(names, look, hatched=not parts)]
     if rows[CLAIMED].notna().any():
         legends[0] = [*legends[0], marks[0]]
@@ -70,6 +71,9 @@ def mark(ax: Axes, x: Sequence[float], y: Sequence[float], shape: str) -> Artist
         x, y, shape, color="#c00000", markersize=4.5, markeredgewidth=1.0, zorder=5, clip_on=False,
         label="published",
     )  # fmt: skip
+    known = [height for height in y if math.isfinite(height)]
+    if known and max(known) > ax.get_ylim()[1]:
+        ax.set_ylim(top=1.05 * max(known))
     return artist
 
 

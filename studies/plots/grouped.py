@@ -75,14 +75,20 @@ class Panels:
         look: Look,
         bars_each: int,
         drop: float = 0.0,
+        apart: str = "",
     ) -> None:
-        """Fill every panel and label its strip and groups; equal groups are named once, at the bottom."""
+        """Fill every panel and label its strip and groups; equal groups are named once, at the bottom.
+
+        All panels have the same limits, or with ``apart`` those with the same value in that column.
+        """
         keys = [keys_of(part, self.groups) for part in self.parts]
         for ax, part in zip(sheet.axes, self.parts, strict=True):
             fill(part, ax)
-        low, high = min(ax.get_ylim()[0] for ax in sheet.axes), max(ax.get_ylim()[1] for ax in sheet.axes)
+        alike = [part[apart].iloc[0] if apart in self.apart else "" for part in self.parts]
+        found = [ax.get_ylim() for ax in sheet.axes]
         for i, (ax, part) in enumerate(zip(sheet.axes, self.parts, strict=True)):
-            ax.set_ylim(low, high)
+            here = [limits for limits, kind in zip(found, alike, strict=True) if kind == alike[i]]
+            ax.set_ylim(min(low for low, _ in here), max(high for _, high in here))
             slots = Slots.of(keys[i], bars_each)
             again = i + 1 < len(keys) and keys[i + 1] == keys[i]
             label_groups(ax, slots, look, drop, bare=again)
