@@ -173,6 +173,8 @@ class DramFile(Spec):
 
     @model_validator(mode="after")
     def _known(self) -> Self:
+        if self.interleave < 1.0 or self.interleave % 1.0:
+            raise ValueError(f"interleave must be whole bytes, at least one, not {self.interleave:g} B")
         try:
             load_dram(self.device)
         except ConfigError as error:
